@@ -1,0 +1,314 @@
+//! An assignment's life, decided purely.
+//!
+//! The ledger records what happened to an interface's assignment as a sequence of events. The assignment is
+//! the fold of its events, and a sensor's counter is the number of its live assignments: both follow from the
+//! events alone, so that a transition is decided here and written by `mirrorstep-ledger` in one transaction.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::SessionSettings;
+use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
+
+/// The bond between an interface and the sensor that it is mirrored to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// The source interface.
+    pub interface_id: InterfaceId,
+    /// The instance that it was attached to.
+    pub instance_id: InstanceId,
+    /// Where the assignment is in its life.
+    pub state: AssignmentState,
+    /// The target of the session.
+    pub target_id: TargetId,
+    /// How many reservations the interface has had, this one included.
+    pub generation: u64,
+    /// How many events the assignment has had. Every transition is guarded by it.
+    pub version: u64,
+    /// The idempotency token of the create call, one for each generation.
+    pub client_token: String,
+    /// The session's number on the interface, fixed when the reservation is made.
+    pub session_number: i32,
+    /// The session's filter, fixed when the reservation is made.
+    pub filter_id: FilterId,
+    /// The VXLAN network identifier, where one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_network_id: Option<i32>,
+    /// Bytes of each packet, where a limit is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet_length: Option<i32>,
+    /// The session, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The execution of the last event.
+    pub execution_arn: String,
+    /// The time of the last event.
+    pub changed_at: Timestamp,
+}
+
+/// Where an assignment is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AssignmentState {
+    /// A place on the sensor is held, the session is yet to be created.
+    Reserved,
+    /// The session exists.
+    Active,
+    /// Neither: the place is free again.
+    Released,
+}
+
+impl Assignment {
+    /// Whether it counts on its sensor: reserved or active.
+    pub fn is_live(&self) -> bool {
+        self.state != AssignmentState::Released
+    }
+}
+
+/// One thing that happened to an assignment: when, by which execution, what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerEvent {
+    /// The interface whose assignment it is.
+    pub interface_id: InterfaceId,
+    /// The assignment's version after it: 1, 2, 3, …
+    pub version: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The execution that decided it.
+    pub execution_arn: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What can happen to an assignment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Change {
+    /// A place on a sensor was taken, and every parameter of the create call fixed.
+    Reserved {
+        /// The instance of the interface.
+        instance_id: InstanceId,
+        /// The sensor.
+        target_id: TargetId,
+        /// The reservation's place among the interface's.
+        generation: u64,
+        /// The create call's idempotency token.
+        client_token: String,
+        /// The session's number.
+        session_number: i32,
+        /// The session's filter.
+        filter_id: FilterId,
+        /// The VXLAN network identifier, where one is configured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        virtual_network_id: Option<i32>,
+        /// Bytes of each packet, where a limit is configured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packet_length: Option<i32>,
+    },
+    /// The session was created.
+    Activated {
+        /// The session.
+        session_id: SessionId,
+    },
+    /// The place was given back.
+    Released {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An event that cannot follow on what is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {version} of {interface_id} ({event}) cannot follow on {recorded}")]
+pub struct ImpossibleEvent {
+    interface_id: InterfaceId,
+    version: u64,
+    event: &'static str,
+    recorded: String,
+}
+
+/// The assignment after `event`, given the assignment before it. A pure function: folding an interface's
+/// events with it, from `None`, gives back its assignment.
+pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignment, ImpossibleEvent> {
+    let impossible = |name| ImpossibleEvent {
+        interface_id: event.interface_id.clone(),
+        version: event.version,
+        event: name,
+        recorded: before.map_or_else(
+            || "nothing".to_owned(),
+            |a| format!("version {} ({:?}, generation {})", a.version, a.state, a.generation),
+        ),
+    };
+    let in_order = event.version == before.map_or(0, |a| a.version) + 1
+        && before.is_none_or(|a| a.interface_id == event.interface_id);
+    match (&event.change, before) {
+        (
+            Change::Reserved {
+                instance_id,
+                target_id,
+                generation,
+                client_token,
+                session_number,
+                filter_id,
+                virtual_network_id,
+                packet_length,
+            },
+            before,
+        ) if in_order
+            && before.is_none_or(|a| !a.is_live())
+            && *generation == before.map_or(0, |a| a.generation) + 1 =>
+        {
+            Ok(Assignment {
+                interface_id: event.interface_id.clone(),
+                instance_id: instance_id.clone(),
+                state: AssignmentState::Reserved,
+                target_id: target_id.clone(),
+                generation: *generation,
+                version: event.version,
+                client_token: client_token.clone(),
+                session_number: *session_number,
+                filter_id: filter_id.clone(),
+                virtual_network_id: *virtual_network_id,
+                packet_length: *packet_length,
+                session_id: None,
+                execution_arn: event.execution_arn.clone(),
+                changed_at: event.at,
+            })
+        }
+        (Change::Activated { session_id }, Some(before))
+            if in_order && before.state == AssignmentState::Reserved =>
+        {
+            Ok(Assignment {
+                state: AssignmentState::Active,
+                version: event.version,
+                session_id: Some(session_id.clone()),
+                execution_arn: event.execution_arn.clone(),
+                changed_at: event.at,
+                ..before.clone()
+            })
+        }
+        (Change::Released { .. }, Some(before)) if in_order && before.is_live() => Ok(Assignment {
+            state: AssignmentState::Released,
+            version: event.version,
+            execution_arn: event.execution_arn.clone(),
+            changed_at: event.at,
+            ..before.clone()
+        }),
+        (Change::Reserved { .. }, _) => Err(impossible("reserved")),
+        (Change::Activated { .. }, _) => Err(impossible("activated")),
+        (Change::Released { .. }, _) => Err(impossible("released")),
+    }
+}
+
+/// A reservation to be made: who asks, for which sensor.
+#[derive(Debug, Clone, Copy)]
+pub struct NewReservation<'a> {
+    /// The source interface.
+    pub interface_id: &'a InterfaceId,
+    /// Its instance.
+    pub instance_id: &'a InstanceId,
+    /// The sensor that was picked.
+    pub target_id: &'a TargetId,
+    /// The numbers that other sessions hold on the interface.
+    pub used_session_numbers: &'a [i32],
+    /// The session's fixed parameters.
+    pub settings: &'a SessionSettings,
+    /// The execution that asks.
+    pub execution_arn: &'a str,
+    /// Now.
+    pub at: Timestamp,
+}
+
+impl NewReservation<'_> {
+    /// The event of this reservation after `before`, the interface's released assignment if it has one.
+    ///
+    /// The session number is the lowest that is free, so that two generations of one interface ask for the
+    /// same number and EC2 refuses the second while the first one's session exists. The token is a hash of
+    /// everything that tells this reservation from any other, also from one of a ledger since deleted.
+    pub fn event(&self, before: Option<&Assignment>) -> LedgerEvent {
+        let generation = before.map_or(0, |a| a.generation) + 1;
+        let session_number =
+            (1..=i32::from(i16::MAX)).find(|n| !self.used_session_numbers.contains(n)).unwrap_or(1);
+        let digest = Sha256::digest(
+            format!("{}/{generation}/{}/{}/{}", self.interface_id, self.target_id, self.execution_arn, self.at)
+                .as_bytes(),
+        );
+        let client_token = digest.iter().take(16).fold("mirrorstep-".to_owned(), |mut token, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(token, "{byte:02x}");
+            token
+        });
+        LedgerEvent {
+            interface_id: self.interface_id.clone(),
+            version: before.map_or(0, |a| a.version) + 1,
+            at: self.at,
+            execution_arn: self.execution_arn.to_owned(),
+            change: Change::Reserved {
+                instance_id: self.instance_id.clone(),
+                target_id: self.target_id.clone(),
+                generation,
+                client_token,
+                session_number,
+                filter_id: self.settings.filter_id.clone(),
+                virtual_network_id: self.settings.virtual_network_id,
+                packet_length: self.settings.packet_length,
+            },
+        }
+    }
+}
+
+/// What the ledger knows of a sensor's load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SensorLoad {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// Live assignments of this ledger.
+    pub sessions: u64,
+    /// Sessions in EC2 that are not this ledger's.
+    pub external: u64,
+    /// Until when the sensor counts as full, in milliseconds since 1970. Absent where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_until: Option<i64>,
+}
+
+impl SensorLoad {
+    /// All sessions of the sensor, whoever made them.
+    pub fn total(&self) -> u64 {
+        self.sessions + self.external
+    }
+
+    /// Whether EC2 said so recently that the sensor takes no more sessions.
+    pub fn is_full(&self, now: Timestamp) -> bool {
+        self.full_until.is_some_and(|until| until > now.as_millisecond())
+    }
+}
+
+/// How candidates with the same load are ordered for one interface: by a hash of both, so that a crowd of
+/// interfaces spreads over sensors that are equally loaded.
+pub fn tie_break(interface_id: &InterfaceId, target_id: &TargetId) -> [u8; 32] {
+    Sha256::digest(format!("{interface_id}/{target_id}").as_bytes()).into()
+}
+
+/// The sensor to take: of the local ones with room the least loaded, of the others only where no local one has
+/// room. `candidates` are targets with whether they are local; `loads` must hold each of them, or it is passed
+/// over.
+pub fn least_loaded<'a>(
+    interface_id: &InterfaceId,
+    candidates: impl IntoIterator<Item = (&'a TargetId, bool)>,
+    loads: &'a [SensorLoad],
+    now: Timestamp,
+) -> Option<&'a SensorLoad> {
+    candidates
+        .into_iter()
+        .filter_map(|(target_id, local)| {
+            let load = loads.iter().find(|load| load.target_id == *target_id && !load.is_full(now))?;
+            Some(((!local, load.total(), tie_break(interface_id, target_id)), load))
+        })
+        .min_by(|(left, _), (right, _)| left.cmp(right))
+        .map(|(_, load)| load)
+}

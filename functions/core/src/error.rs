@@ -1,0 +1,84 @@
+//! Errors are names: what a stage fails with is what the state machine's `Retry` and `Catch` match.
+
+use serde::{Deserialize, Serialize};
+
+/// Every name that a stage can fail with. It is the `errorType` of the Lambda function's error, and so the
+/// error name in Step Functions (Step Functions guide, "Handling errors in workflows").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorName {
+    /// EC2 does not show the instance or interface: not yet, or not any more.
+    InstanceNotFound,
+    /// EC2 refuses for the rate of calls: come back later.
+    Ec2Throttled,
+    /// EC2 failed or did not answer: come back later. The call may have been carried out.
+    Ec2Unavailable,
+    /// Others wrote the same ledger entries at the same time: come back soon.
+    LedgerContention,
+    /// DynamoDB failed, throttled or did not answer: come back soon. The write may have been carried out.
+    LedgerUnavailable,
+    /// EC2 says that the target takes no more sessions: release, remember, pick another.
+    SensorFull,
+    /// The ledger has not counted a candidate's sessions in EC2 yet: count them, then pick.
+    SensorUncounted,
+    /// What the reservation rested on has changed: it was released meanwhile, or another session took its
+    /// number. Release it and start over from the existing sessions.
+    ReservationStale,
+    /// EC2 refuses the interface as a mirror source.
+    SourceNotMirrorable,
+    /// Every candidate was rejected. The message is JSON with each rejection.
+    NoEligibleSensor,
+    /// An AWS quota is reached: a person must raise it or make room.
+    QuotaExceeded,
+    /// The function's role lacks a permission: a person must grant it.
+    AccessDenied,
+    /// A setting of the function is missing, malformed, or names what does not exist.
+    InvalidConfiguration,
+    /// The input is not what this stage takes.
+    InvalidEvent,
+}
+
+impl ErrorName {
+    /// The name as it stands in the state machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InstanceNotFound => "InstanceNotFound",
+            Self::Ec2Throttled => "Ec2Throttled",
+            Self::Ec2Unavailable => "Ec2Unavailable",
+            Self::LedgerContention => "LedgerContention",
+            Self::LedgerUnavailable => "LedgerUnavailable",
+            Self::SensorFull => "SensorFull",
+            Self::SensorUncounted => "SensorUncounted",
+            Self::ReservationStale => "ReservationStale",
+            Self::SourceNotMirrorable => "SourceNotMirrorable",
+            Self::NoEligibleSensor => "NoEligibleSensor",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::AccessDenied => "AccessDenied",
+            Self::InvalidConfiguration => "InvalidConfiguration",
+            Self::InvalidEvent => "InvalidEvent",
+        }
+    }
+}
+
+impl std::fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a stage did not finish: a name for the state machine, a message for the person who reads it. The
+/// message names the thing, the cause and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StageError {
+    /// What `Retry` and `Catch` match.
+    pub name: ErrorName,
+    /// What a person reads.
+    pub message: String,
+}
+
+impl StageError {
+    /// An error of this name with this message.
+    pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        Self { name, message: message.into() }
+    }
+}

@@ -1,0 +1,16 @@
+//! What every part of mirrorstep shares: the words, the decisions, and the rules of the ledger.
+//!
+//! Nothing here calls AWS. The shapes that AWS answers with are in [`network`], what one stage hands to the
+//! next in [`pipeline`], the verdicts in [`reachability`], an assignment's life in [`assignment`]. The crates
+//! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs.
+
+pub mod assignment;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod network;
+pub mod pipeline;
+pub mod reachability;
+
+pub use error::{ErrorName, StageError};
+pub use ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};

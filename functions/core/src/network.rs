@@ -1,0 +1,245 @@
+//! The AWS objects that a verdict rests on, as the AWS CLI prints them.
+//!
+//! The member names are those of the EC2 API in the CLI's spelling, so that the output of
+//! `aws ec2 describe-…` reads as it is. Members that no rule uses are not kept. A member that EC2 leaves out
+//! is an empty list, an empty text or `None`.
+
+use serde::{Deserialize, Serialize};
+
+/// A tag of an AWS object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Tag {
+    /// The tag's key.
+    pub key: String,
+    /// The tag's value, possibly empty.
+    #[serde(default)]
+    pub value: String,
+}
+
+/// An EC2 instance (`DescribeInstances`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Instance {
+    /// `i-…`.
+    pub instance_id: String,
+    /// Where it is in its life.
+    #[serde(default)]
+    pub state: InstanceState,
+    /// The interfaces attached to it.
+    #[serde(default)]
+    pub network_interfaces: Vec<InstanceNetworkInterface>,
+    /// The instance's tags.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+/// An instance's state.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceState {
+    /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or `terminated`.
+    pub name: String,
+}
+
+/// An interface as `DescribeInstances` shows it inside its instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceNetworkInterface {
+    /// `eni-…`.
+    pub network_interface_id: String,
+    /// `interface`, `efa`, `trunk`, `branch`, …
+    #[serde(default)]
+    pub interface_type: String,
+}
+
+/// A network interface (`DescribeNetworkInterfaces`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkInterface {
+    /// `eni-…`.
+    pub network_interface_id: String,
+    /// The name of its Availability Zone, such as `us-east-1a`.
+    pub availability_zone: String,
+    /// Free text; for a load balancer's interface `ELB net/<name>/<id>`.
+    pub description: String,
+    /// `interface`, `network_load_balancer`, `gateway_load_balancer_endpoint`, …
+    pub interface_type: String,
+    /// Its primary private IPv4 address, empty where it has none (an IPv6-only subnet).
+    pub private_ip_address: String,
+    /// `subnet-…`.
+    pub subnet_id: String,
+    /// `vpc-…`.
+    pub vpc_id: String,
+    /// The security groups that it belongs to.
+    pub groups: Vec<GroupIdentifier>,
+    /// What it is attached to, if anything.
+    pub attachment: Option<Attachment>,
+    /// Its tags.
+    pub tag_set: Vec<Tag>,
+}
+
+/// What an interface is attached to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Attachment {
+    /// The instance, where it is one: a load balancer's interface has none.
+    pub instance_id: Option<String>,
+}
+
+/// A security group that an interface belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GroupIdentifier {
+    /// `sg-…`.
+    pub group_id: String,
+}
+
+/// A traffic mirror target (`DescribeTrafficMirrorTargets`). Exactly one of the three members that name its
+/// endpoint is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TrafficMirrorTarget {
+    /// `tmt-…`.
+    pub traffic_mirror_target_id: String,
+    /// The interface, for a target of type `network-interface`.
+    pub network_interface_id: Option<String>,
+    /// The load balancer's ARN, for a target of type `network-load-balancer`.
+    pub network_load_balancer_arn: Option<String>,
+    /// `vpce-…`, for a target of type `gateway-load-balancer-endpoint`.
+    pub gateway_load_balancer_endpoint_id: Option<String>,
+    /// The account that owns it.
+    pub owner_id: String,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// A traffic mirror session (`DescribeTrafficMirrorSessions`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TrafficMirrorSession {
+    /// `tms-…`.
+    pub traffic_mirror_session_id: String,
+    /// The target that receives the packets.
+    pub traffic_mirror_target_id: String,
+    /// The filter that chooses the packets.
+    pub traffic_mirror_filter_id: String,
+    /// The source interface.
+    pub network_interface_id: String,
+    /// 1 to 32766, unique on the interface.
+    pub session_number: i32,
+    /// The account that owns it.
+    pub owner_id: String,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// A security group (`DescribeSecurityGroups`), its inbound rules only.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct SecurityGroup {
+    /// `sg-…`.
+    pub group_id: String,
+    /// The VPC that it belongs to.
+    pub vpc_id: String,
+    /// What it lets in. All rules allow.
+    pub ip_permissions: Vec<IpPermission>,
+}
+
+/// One inbound rule of a security group.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IpPermission {
+    /// `-1` (all), `tcp`, `udp`, `icmp`, `icmpv6` or a protocol number as text.
+    pub ip_protocol: String,
+    /// First port, inclusive. Absent where every port is meant.
+    pub from_port: Option<i32>,
+    /// Last port, inclusive. Absent where every port is meant.
+    pub to_port: Option<i32>,
+    /// IPv4 sources.
+    pub ip_ranges: Vec<IpRange>,
+    /// Members of these groups, whatever their address.
+    pub user_id_group_pairs: Vec<UserIdGroupPair>,
+    /// Addresses listed in these prefix lists.
+    pub prefix_list_ids: Vec<PrefixListId>,
+}
+
+/// An IPv4 source of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IpRange {
+    /// In CIDR notation.
+    pub cidr_ip: String,
+}
+
+/// A security group as a source of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UserIdGroupPair {
+    /// `sg-…`.
+    pub group_id: String,
+}
+
+/// A prefix list as a source of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PrefixListId {
+    /// `pl-…`.
+    pub prefix_list_id: String,
+}
+
+/// An entry of a managed prefix list (`GetManagedPrefixListEntries`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PrefixListEntry {
+    /// In CIDR notation, IPv4 or IPv6.
+    pub cidr: String,
+}
+
+/// A network ACL (`DescribeNetworkAcls`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkAcl {
+    /// `acl-…`.
+    pub network_acl_id: String,
+    /// The subnets that it guards.
+    pub associations: Vec<NetworkAclAssociation>,
+    /// Its entries, inbound and outbound, in no order.
+    pub entries: Vec<NetworkAclEntry>,
+}
+
+/// A subnet that a network ACL guards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkAclAssociation {
+    /// `subnet-…`.
+    pub subnet_id: String,
+}
+
+/// One entry of a network ACL.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkAclEntry {
+    /// The order: the lowest number that matches decides. 32767 is the default deny.
+    pub rule_number: i32,
+    /// Outbound rather than inbound.
+    pub egress: bool,
+    /// A protocol number as text, `-1` for all.
+    pub protocol: String,
+    /// Absent for `-1`.
+    pub port_range: Option<PortRange>,
+    /// The IPv4 addresses it is for.
+    pub cidr_block: Option<String>,
+    /// `allow` or `deny`.
+    pub rule_action: String,
+}
+
+/// The ports that a network ACL entry is for, both ends inclusive.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PortRange {
+    /// First port.
+    pub from: Option<i32>,
+    /// Last port.
+    pub to: Option<i32>,
+}

@@ -1,0 +1,333 @@
+//! What the state machines hand to a stage and what a stage hands on.
+//!
+//! These shapes are the state of an execution, and so the audit that a person reads in the console: ids and
+//! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::Assignment;
+use crate::ids::{InstanceId, InterfaceId, SessionId, TargetId};
+
+/// The payload of every function: who calls, and the stage's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invocation<T> {
+    /// The ARN of the Step Functions execution. It is in every log line and ledger event of the call.
+    pub execution_arn: String,
+    /// What the stage takes.
+    pub input: T,
+}
+
+/// How an execution that succeeds ends for an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// A session was created by this execution.
+    Created,
+    /// The interface had its session already.
+    AlreadyMirrored,
+    /// The interface cannot or must not be a mirror source.
+    NotMirrorable,
+    /// A tag says that it is not to be mirrored.
+    OptedOut,
+    /// EC2 does not show the instance or the interface.
+    Gone,
+}
+
+/// What `resolve-interfaces` found behind an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedInstance {
+    /// The instance of the event.
+    pub instance_id: InstanceId,
+    /// The interfaces to be mirrored, one execution of `mirror-interface` each.
+    pub interfaces: Vec<MirrorRequest>,
+    /// The interfaces that are not, each with its reason.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An interface to be mirrored: the input of `mirror-interface`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MirrorRequest {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// The instance that it is attached to.
+    pub instance_id: InstanceId,
+    /// The instance's `Name` tag, for the session's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_name: Option<String>,
+}
+
+/// An interface that is not to be mirrored, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// [`Outcome::OptedOut`] or [`Outcome::NotMirrorable`].
+    pub outcome: Outcome,
+    /// In words.
+    pub reason: String,
+}
+
+/// What `check-existing-session` found in EC2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExistingSessions {
+    /// The interface that was asked for.
+    #[serde(flatten)]
+    pub request: MirrorRequest,
+    /// A session counts as the interface's: nothing is left to do.
+    pub mirrored: bool,
+    /// Every session of which the interface is the source.
+    pub sessions: Vec<ObservedSession>,
+    /// When EC2 was asked. A decision that rests on a session's absence is only as good as this.
+    pub observed_at: Timestamp,
+}
+
+/// A session that EC2 shows on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSession {
+    /// `tms-…`.
+    pub session_id: SessionId,
+    /// Where it sends the packets.
+    pub target_id: TargetId,
+    /// Its number on the interface, 1 to 32766.
+    pub session_number: i32,
+}
+
+/// A source, the candidates that are left for it, and the verdicts so far. `gather-candidates` makes it, each
+/// filter hands it on with fewer candidates and more rejections, `pick-least-loaded` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidacy {
+    /// The interface that is to be mirrored.
+    #[serde(flatten)]
+    pub request: MirrorRequest,
+    /// When its sessions were read.
+    pub observed_at: Timestamp,
+    /// The session numbers that are taken on it.
+    pub used_session_numbers: Vec<i32>,
+    /// Present where it is not to be mirrored after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+    /// Where its mirrored packets come from. `None` only with `left_out`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The targets not rejected so far.
+    pub candidates: Vec<Candidate>,
+    /// The targets rejected so far, each with its reason.
+    pub rejections: Vec<Rejection>,
+    /// What a person should know and no rule rejects for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advisories: Vec<String>,
+}
+
+/// The source of mirrored packets: the outer header's sender is its primary private IPv4 address, always
+/// (VPC Traffic Mirroring guide, "Packet format").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// The primary private IPv4 address.
+    pub private_ip: Ipv4Addr,
+    /// The name of its Availability Zone.
+    pub availability_zone: String,
+    /// Its subnet.
+    pub subnet_id: String,
+    /// Its VPC.
+    pub vpc_id: String,
+    /// The security groups that it is a member of: rules with a group as source match by these.
+    pub groups: Vec<String>,
+}
+
+/// A target that may yet be picked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// What it is.
+    pub kind: TargetKind,
+    /// One of the endpoints below is in the source's zone.
+    pub local: bool,
+    /// The endpoints that no rule has taken away. Never empty.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What receives the packets of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// A network interface.
+    NetworkInterface,
+    /// A Network Load Balancer, with an interface in each of its zones.
+    NetworkLoadBalancer,
+    /// A Gateway Load Balancer endpoint.
+    GatewayLoadBalancerEndpoint,
+}
+
+/// One interface of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `eni-…`.
+    pub interface_id: String,
+    /// Its primary private IPv4 address.
+    pub private_ip: Ipv4Addr,
+    /// The name of its Availability Zone.
+    pub availability_zone: String,
+    /// Its subnet.
+    pub subnet_id: String,
+    /// Its security groups. None for a load balancer made without groups.
+    pub groups: Vec<String>,
+}
+
+/// Why a target was turned down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// The first rule that applied.
+    pub stage: RejectedBy,
+    /// In words.
+    pub reason: String,
+    /// The rule, group, ACL entry or zone that decided.
+    pub evidence: String,
+}
+
+/// The rules of reachability, in the order in which they are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RejectedBy {
+    /// It does not exist, cannot be seen, or is the source itself.
+    Target,
+    /// It has no endpoint in the source's zone, and only local ones may be used.
+    AvailabilityZone,
+    /// None of its security groups lets UDP 4789 in from the source.
+    SecurityGroup,
+    /// The network ACL of its subnet does not let UDP 4789 in from the source.
+    NetworkAcl,
+    /// The route table of the source's subnet does not lead to it.
+    Route,
+    /// It has no room.
+    Capacity,
+    /// What a rule needs to know cannot be seen.
+    Unverifiable,
+}
+
+/// What `pick-least-loaded` decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Picked {
+    /// The interface, for the stages that follow.
+    #[serde(flatten)]
+    pub request: MirrorRequest,
+    /// Whether there is a session to create.
+    pub decision: Decision,
+    /// The interface's live assignment: made by this call, or found.
+    pub assignment: Assignment,
+    /// The loads that the decision rests on, least first. Empty where a live assignment was found.
+    pub loads: Vec<ConsideredLoad>,
+    /// The candidates that have no room.
+    pub rejections: Vec<Rejection>,
+}
+
+/// What is to be done with the assignment that `pick-least-loaded` answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// It is reserved: create its session.
+    Reserved,
+    /// It is active: its session exists.
+    AlreadyMirrored,
+}
+
+/// The load of a candidate when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsideredLoad {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// Sessions that the ledger holds for it and sessions that it does not, together.
+    pub load: u64,
+    /// In the source's zone.
+    pub local: bool,
+}
+
+/// The sensors that `count-sessions` is to count: those that `pick-least-loaded` may yet pick.
+pub type CountRequest = Candidacy;
+
+/// What `count-sessions` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CountedSessions {
+    /// The sessions of each sensor in EC2 when it was counted.
+    pub counted: Vec<CountedSensor>,
+}
+
+/// A sensor's sessions in EC2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CountedSensor {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// Sessions to it, whoever made them.
+    pub sessions: u64,
+}
+
+/// What `create-session` made: the input of `tag-session`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedSession {
+    /// The interface that is mirrored now.
+    #[serde(flatten)]
+    pub request: MirrorRequest,
+    /// The session.
+    pub session_id: SessionId,
+    /// The assignment, active.
+    pub assignment: Assignment,
+}
+
+/// What `tag-session` wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaggedSession {
+    /// The interface that is mirrored now.
+    pub interface_id: InterfaceId,
+    /// The session.
+    pub session_id: SessionId,
+    /// Its target.
+    pub target_id: TargetId,
+    /// The tags that it carries now, as far as mirrorstep set them.
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// The input of `release-session`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRequest {
+    /// The reservation to give up, as `pick-least-loaded` answered.
+    pub assignment: Assignment,
+    /// The name of the error that leads here, such as `SensorFull`.
+    pub error: String,
+}
+
+/// What `release-session` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// The sensor that has room again.
+    pub target_id: TargetId,
+    /// False where the reservation was gone already, or has become a session meanwhile.
+    pub released: bool,
+    /// In words.
+    pub reason: String,
+}
