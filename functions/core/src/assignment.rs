@@ -4,12 +4,13 @@
 //! the fold of its events, and a sensor's counter is the number of its live assignments: both follow from the
 //! events alone, so that a transition is decided here and written by `mirrorstep-ledger` in one transaction.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::SessionSettings;
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
+use crate::pipeline::ObservedSession;
 
 /// The bond between an interface and the sensor that it is mirrored to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,11 @@ impl Assignment {
     pub fn is_live(&self) -> bool {
         self.state != AssignmentState::Released
     }
+
+    /// Whether this session is the one that the assignment is for.
+    pub fn asks_for(&self, session: &ObservedSession) -> bool {
+        session.target_id == self.target_id && session.session_number == self.session_number
+    }
 }
 
 /// One thing that happened to an assignment: when, by which execution, what.
@@ -79,14 +85,13 @@ pub struct LedgerEvent {
     pub at: Timestamp,
     /// The execution that decided it.
     pub execution_arn: String,
-    /// What it is.
-    #[serde(flatten)]
+    /// What it is. A member of its own, so that the table's indexes of assignments do not list events too.
     pub change: Change,
 }
 
 /// What can happen to an assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Change {
     /// A place on a sensor was taken, and every parameter of the create call fixed.
     Reserved {
@@ -140,7 +145,12 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
         event: name,
         recorded: before.map_or_else(
             || "nothing".to_owned(),
-            |a| format!("version {} ({:?}, generation {})", a.version, a.state, a.generation),
+            |a| {
+                format!(
+                    "version {} ({:?}, generation {})",
+                    a.version, a.state, a.generation
+                )
+            },
         ),
     };
     let in_order = event.version == before.map_or(0, |a| a.version) + 1
@@ -231,17 +241,24 @@ impl NewReservation<'_> {
     /// everything that tells this reservation from any other, also from one of a ledger since deleted.
     pub fn event(&self, before: Option<&Assignment>) -> LedgerEvent {
         let generation = before.map_or(0, |a| a.generation) + 1;
-        let session_number =
-            (1..=i32::from(i16::MAX)).find(|n| !self.used_session_numbers.contains(n)).unwrap_or(1);
+        let session_number = (1..=i32::from(i16::MAX))
+            .find(|n| !self.used_session_numbers.contains(n))
+            .unwrap_or(1);
         let digest = Sha256::digest(
-            format!("{}/{generation}/{}/{}/{}", self.interface_id, self.target_id, self.execution_arn, self.at)
-                .as_bytes(),
+            format!(
+                "{}/{generation}/{}/{}/{}",
+                self.interface_id, self.target_id, self.execution_arn, self.at
+            )
+            .as_bytes(),
         );
-        let client_token = digest.iter().take(16).fold("mirrorstep-".to_owned(), |mut token, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(token, "{byte:02x}");
-            token
-        });
+        let client_token = digest
+            .iter()
+            .take(16)
+            .fold("mirrorstep-".to_owned(), |mut token, byte| {
+                use std::fmt::Write as _;
+                let _ = write!(token, "{byte:02x}");
+                token
+            });
         LedgerEvent {
             interface_id: self.interface_id.clone(),
             version: before.map_or(0, |a| a.version) + 1,
@@ -258,6 +275,52 @@ impl NewReservation<'_> {
                 packet_length: self.settings.packet_length,
             },
         }
+    }
+}
+
+/// How long EC2 may fail to show a session that was created. Until then an active assignment is trusted
+/// (EC2 developer guide, "Eventual consistency"; AWS names no bound, this is far beyond what is seen).
+pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long an execution may hold a reservation before another may take it as abandoned: longer than the
+/// retries of one state.
+pub const RESERVATION_LIFETIME: SignedDuration = SignedDuration::from_mins(45);
+
+/// How long a sensor counts as full after EC2 said so.
+pub const FULL_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// What to do about a live assignment that stands where a new one was to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is active: the interface is mirrored.
+    Mirrored,
+    /// It is reserved, and good: create its session. Two executions that do so make the same call.
+    Shared,
+    /// It rests on nothing any more: release it, for this reason, and reserve anew.
+    Void(String),
+    /// It is reserved for a sensor that this execution would not pick, perhaps by one still at work: wait.
+    Busy,
+}
+
+/// Judges a live assignment by what this execution knows: when EC2 was asked and showed no session, and
+/// whether the assignment's target is a candidate with the configured settings.
+///
+/// A reading of EC2 that is older than the assignment says nothing about it, so a stage that is run again a
+/// week later with its old input takes nothing away.
+pub fn judge(found: &Assignment, observed_at: Timestamp, acceptable: bool, now: Timestamp) -> Standing {
+    let age = |at: Timestamp| at.duration_since(found.changed_at);
+    match found.state {
+        AssignmentState::Active if age(observed_at) > SESSION_GRACE => Standing::Void(format!(
+            "EC2 showed no session at {observed_at}, though one was created at {}",
+            found.changed_at
+        )),
+        AssignmentState::Active => Standing::Mirrored,
+        AssignmentState::Reserved if acceptable => Standing::Shared,
+        AssignmentState::Reserved if age(now) > RESERVATION_LIFETIME => {
+            Standing::Void(format!("reserved at {} and abandoned", found.changed_at))
+        }
+        AssignmentState::Reserved => Standing::Busy,
+        AssignmentState::Released => Standing::Void("released".to_owned()),
     }
 }
 
@@ -306,7 +369,9 @@ pub fn least_loaded<'a>(
     candidates
         .into_iter()
         .filter_map(|(target_id, local)| {
-            let load = loads.iter().find(|load| load.target_id == *target_id && !load.is_full(now))?;
+            let load = loads
+                .iter()
+                .find(|load| load.target_id == *target_id && !load.is_full(now))?;
             Some(((!local, load.total(), tie_break(interface_id, target_id)), load))
         })
         .min_by(|(left, _), (right, _)| left.cmp(right))

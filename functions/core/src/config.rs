@@ -7,7 +7,9 @@ use crate::error::{ErrorName, StageError};
 use crate::ids::{FilterId, TargetId};
 
 /// The environment of a function. Tests hand in their own.
-pub struct Environment<'a>(Box<dyn Fn(&str) -> Option<String> + 'a>);
+pub struct Environment<'a>(Box<Get<'a>>);
+
+type Get<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl<'a> Environment<'a> {
     /// An environment that answers with what `get` answers.
@@ -21,32 +23,52 @@ impl<'a> Environment<'a> {
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.0)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn one_of<T: Copy>(&self, name: &str, default: T, allowed: &[(&str, T)]) -> Result<T, StageError> {
-        let Some(value) = self.get(name) else { return Ok(default) };
-        allowed.iter().find(|(text, _)| *text == value).map(|(_, choice)| *choice).ok_or_else(|| {
-            let allowed: Vec<_> = allowed.iter().map(|(text, _)| format!("`{text}`")).collect();
-            invalid(format!("{name} is `{value}`: it must be {}", allowed.join(" or ")))
-        })
+        let Some(value) = self.get(name) else {
+            return Ok(default);
+        };
+        allowed
+            .iter()
+            .find(|(text, _)| *text == value)
+            .map(|(_, choice)| *choice)
+            .ok_or_else(|| {
+                let allowed: Vec<_> = allowed.iter().map(|(text, _)| format!("`{text}`")).collect();
+                invalid(format!(
+                    "{name} is `{value}`: it must be {}",
+                    allowed.join(" or ")
+                ))
+            })
     }
 
     fn number(&self, name: &str, least: i32, most: i32) -> Result<Option<i32>, StageError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match value.parse() {
             Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
-            _ => Err(invalid(format!("{name} is `{value}`: it must be a whole number from {least} to {most}"))),
+            _ => Err(invalid(format!(
+                "{name} is `{value}`: it must be a whole number from {least} to {most}"
+            ))),
         }
     }
 
     fn tag(&self, name: &str) -> Result<Option<TagSelector>, StageError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match value.split_once('=') {
-            Some((key, tag_value)) if !key.trim().is_empty() => {
-                Ok(Some(TagSelector { key: key.trim().to_owned(), value: tag_value.trim().to_owned() }))
-            }
-            _ => Err(invalid(format!("{name} is `{value}`: it must be `key=value`, such as `mirror=off`"))),
+            Some((key, tag_value)) if !key.trim().is_empty() => Ok(Some(TagSelector {
+                key: key.trim().to_owned(),
+                value: tag_value.trim().to_owned(),
+            })),
+            _ => Err(invalid(format!(
+                "{name} is `{value}`: it must be `key=value`, such as `mirror=off`"
+            ))),
         }
     }
 }
@@ -67,7 +89,8 @@ pub struct TagSelector {
 impl TagSelector {
     /// Whether `tags` holds this tag.
     pub fn matches(&self, tags: &[crate::network::Tag]) -> bool {
-        tags.iter().any(|tag| tag.key == self.key && tag.value == self.value)
+        tags.iter()
+            .any(|tag| tag.key == self.key && tag.value == self.value)
     }
 }
 
@@ -136,7 +159,9 @@ impl SessionSettings {
             )
         })?;
         Ok(Self {
-            filter_id: filter.parse().map_err(|error| invalid(format!("FILTER_ID: {error}")))?,
+            filter_id: filter
+                .parse()
+                .map_err(|error| invalid(format!("FILTER_ID: {error}")))?,
             virtual_network_id: environment.number("VIRTUAL_NETWORK_ID", 0, 16_777_215)?,
             packet_length: environment.number("PACKET_LENGTH", 1, 8500)?,
         })
@@ -155,7 +180,10 @@ pub struct Consent {
 impl Consent {
     /// Reads `OPT_IN_TAG` and `OPT_OUT_TAG`.
     pub fn from(environment: &Environment) -> Result<Self, StageError> {
-        Ok(Self { opt_in: environment.tag("OPT_IN_TAG")?, opt_out: environment.tag("OPT_OUT_TAG")? })
+        Ok(Self {
+            opt_in: environment.tag("OPT_IN_TAG")?,
+            opt_out: environment.tag("OPT_OUT_TAG")?,
+        })
     }
 }
 
@@ -212,11 +240,17 @@ pub fn ledger_table(environment: &Environment) -> Result<String, StageError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
     fn environment(pairs: &'static [(&'static str, &'static str)]) -> Environment<'static> {
-        Environment::new(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Environment::new(|name| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[track_caller]
@@ -224,43 +258,75 @@ mod tests {
         let error = result.unwrap_err();
         assert_eq!(error.name, ErrorName::InvalidConfiguration);
         for word in words {
-            assert!(error.message.contains(word), "`{}` does not say `{word}`", error.message);
+            assert!(
+                error.message.contains(word),
+                "`{}` does not say `{word}`",
+                error.message
+            );
         }
     }
 
     #[test]
     fn targets_come_from_ids_or_from_a_tag_and_never_from_both() {
-        let ids = environment(&[("TARGET_IDS", " tmt-0000000000000000a, tmt-0000000000000000b,tmt-0000000000000000a,")]);
-        let Ok(Targets::Ids(ids)) = Targets::from(&ids) else { panic!() };
-        assert_eq!(ids.iter().map(TargetId::as_str).collect::<Vec<_>>(), [
-            "tmt-0000000000000000a",
-            "tmt-0000000000000000b"
-        ]);
+        let ids = environment(&[(
+            "TARGET_IDS",
+            " tmt-0000000000000000a, tmt-0000000000000000b,tmt-0000000000000000a,",
+        )]);
+        let Ok(Targets::Ids(ids)) = Targets::from(&ids) else {
+            panic!()
+        };
+        assert_eq!(
+            ids.iter().map(TargetId::as_str).collect::<Vec<_>>(),
+            ["tmt-0000000000000000a", "tmt-0000000000000000b"]
+        );
         let tag = environment(&[("TARGET_IDS", ""), ("TARGET_TAG", "sensor = yes")]);
         assert_eq!(
             Targets::from(&tag),
-            Ok(Targets::Tagged(TagSelector { key: "sensor".into(), value: "yes".into() }))
+            Ok(Targets::Tagged(TagSelector {
+                key: "sensor".into(),
+                value: "yes".into()
+            }))
         );
-        refused(Targets::from(&environment(&[])), &["TARGET_IDS", "TARGET_TAG", "missing"]);
-        refused(Targets::from(&environment(&[("TARGET_IDS", ",")])), &["TARGET_IDS"]);
-        refused(Targets::from(&environment(&[("TARGET_IDS", "tmt-1, eni-2")])), &["TARGET_IDS", "`tmt-1`"]);
-        refused(Targets::from(&environment(&[("TARGET_TAG", "sensor")])), &["TARGET_TAG", "`sensor`", "key=value"]);
         refused(
-            Targets::from(&environment(&[("TARGET_TAG", "a=b"), ("TARGET_IDS", "tmt-0000000000000000a")])),
+            Targets::from(&environment(&[])),
+            &["TARGET_IDS", "TARGET_TAG", "missing"],
+        );
+        refused(
+            Targets::from(&environment(&[("TARGET_IDS", ",")])),
+            &["TARGET_IDS"],
+        );
+        refused(
+            Targets::from(&environment(&[("TARGET_IDS", "tmt-1, eni-2")])),
+            &["TARGET_IDS", "`tmt-1`"],
+        );
+        refused(
+            Targets::from(&environment(&[("TARGET_TAG", "sensor")])),
+            &["TARGET_TAG", "`sensor`", "key=value"],
+        );
+        refused(
+            Targets::from(&environment(&[
+                ("TARGET_TAG", "a=b"),
+                ("TARGET_IDS", "tmt-0000000000000000a"),
+            ])),
             &["both"],
         );
     }
 
     #[test]
     fn session_settings_name_the_variable_the_value_and_what_is_allowed() {
-        refused(SessionSettings::from(&environment(&[])), &["FILTER_ID", "missing"]);
-        refused(SessionSettings::from(&environment(&[("FILTER_ID", "tmt-0123456789abcdef0")])), &[
-            "FILTER_ID",
-            "`tmt-0123456789abcdef0`",
-            "`tmf-`",
-        ]);
         refused(
-            SessionSettings::from(&environment(&[("FILTER_ID", "tmf-0123456789abcdef0"), ("PACKET_LENGTH", "9001")])),
+            SessionSettings::from(&environment(&[])),
+            &["FILTER_ID", "missing"],
+        );
+        refused(
+            SessionSettings::from(&environment(&[("FILTER_ID", "tmt-0123456789abcdef0")])),
+            &["FILTER_ID", "`tmt-0123456789abcdef0`", "`tmf-`"],
+        );
+        refused(
+            SessionSettings::from(&environment(&[
+                ("FILTER_ID", "tmf-0123456789abcdef0"),
+                ("PACKET_LENGTH", "9001"),
+            ])),
             &["PACKET_LENGTH", "`9001`", "1 to 8500"],
         );
         let settings = SessionSettings::from(&environment(&[
@@ -269,16 +335,28 @@ mod tests {
             ("PACKET_LENGTH", ""),
         ]))
         .unwrap();
-        assert_eq!((settings.virtual_network_id, settings.packet_length), (Some(7), None));
+        assert_eq!(
+            (settings.virtual_network_id, settings.packet_length),
+            (Some(7), None)
+        );
     }
 
     #[test]
     fn choices_have_the_seeds_defaults_and_refuse_anything_else() {
         let nothing = environment(&[]);
         assert_eq!(local_zone_only(&nothing), Ok(true));
-        assert_eq!(ExistingSessionPolicy::from(&nothing), Ok(ExistingSessionPolicy::Any));
-        assert_eq!(UnverifiableTargets::from(&nothing), Ok(UnverifiableTargets::Reject));
-        refused(local_zone_only(&environment(&[("LOCAL_ZONE_ONLY", "yes")])), &["LOCAL_ZONE_ONLY", "`yes`", "`true`"]);
+        assert_eq!(
+            ExistingSessionPolicy::from(&nothing),
+            Ok(ExistingSessionPolicy::Any)
+        );
+        assert_eq!(
+            UnverifiableTargets::from(&nothing),
+            Ok(UnverifiableTargets::Reject)
+        );
+        refused(
+            local_zone_only(&environment(&[("LOCAL_ZONE_ONLY", "yes")])),
+            &["LOCAL_ZONE_ONLY", "`yes`", "`true`"],
+        );
         refused(ledger_table(&nothing), &["LEDGER_TABLE"]);
     }
 }

@@ -57,6 +57,18 @@ impl ErrorName {
             Self::InvalidEvent => "InvalidEvent",
         }
     }
+
+    /// Whether the workflow gives up at once and a person must act.
+    pub fn needs_a_person(self) -> bool {
+        matches!(
+            self,
+            Self::NoEligibleSensor
+                | Self::QuotaExceeded
+                | Self::AccessDenied
+                | Self::InvalidConfiguration
+                | Self::InvalidEvent
+        )
+    }
 }
 
 impl std::fmt::Display for ErrorName {
@@ -79,6 +91,67 @@ pub struct StageError {
 impl StageError {
     /// An error of this name with this message.
     pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
-        Self { name, message: message.into() }
+        Self {
+            name,
+            message: message.into(),
+        }
+    }
+}
+
+/// What kind of failure an AWS service answered with, as far as every service has it in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceFailure {
+    /// Too many calls: nothing was done.
+    Throttled,
+    /// The service failed, or no answer came: the call may have been carried out.
+    Unavailable,
+    /// The caller may not do this, or is not who it says.
+    AccessDenied,
+    /// The service has looked at the call and refuses it.
+    Refused,
+}
+
+/// Sorts an answer by its error code and HTTP status. No code and no status: no answer came.
+///
+/// Codes: EC2 API reference, "Error codes"; DynamoDB developer guide, "Error handling".
+pub fn classify(code: Option<&str>, status: Option<u16>) -> ServiceFailure {
+    match code {
+        Some(
+            "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "ProvisionedThroughputExceededException"
+            | "EC2ThrottledException"
+            | "SlowDown",
+        ) => ServiceFailure::Throttled,
+        Some(
+            "UnauthorizedOperation"
+            | "AccessDenied"
+            | "AccessDeniedException"
+            | "AuthFailure"
+            | "OptInRequired"
+            | "Blocked"
+            | "PendingVerification"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "MissingAuthenticationToken"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch",
+        ) => ServiceFailure::AccessDenied,
+        Some(
+            "Unavailable" | "InternalError" | "InternalFailure" | "ServiceUnavailable" | "RequestExpired",
+        ) => ServiceFailure::Unavailable,
+        _ => match status {
+            Some(429) => ServiceFailure::Throttled,
+            Some(403) => ServiceFailure::AccessDenied,
+            Some(400..=499) => ServiceFailure::Refused,
+            _ => ServiceFailure::Unavailable,
+        },
     }
 }

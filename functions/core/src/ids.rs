@@ -93,6 +93,7 @@ id!(
 );
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -100,7 +101,10 @@ mod tests {
     fn an_id_keeps_its_text_and_a_wrong_one_says_what_was_expected() {
         let id: TargetId = "tmt-0123456789abcdef0".parse().unwrap();
         assert_eq!(id.to_string(), "tmt-0123456789abcdef0");
-        let error = "tmf-0123456789abcdef0".parse::<TargetId>().unwrap_err().to_string();
+        let error = "tmf-0123456789abcdef0"
+            .parse::<TargetId>()
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "`tmf-0123456789abcdef0` is not a traffic mirror target id: expected `tmt-` and 8 to 32 hexadecimal digits"

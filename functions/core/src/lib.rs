@@ -5,6 +5,7 @@
 //! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs.
 
 pub mod assignment;
+pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
@@ -12,5 +13,6 @@ pub mod network;
 pub mod pipeline;
 pub mod reachability;
 
+pub use clock::Clock;
 pub use error::{ErrorName, StageError};
 pub use ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};

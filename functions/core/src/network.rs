@@ -178,6 +178,9 @@ pub struct IpRange {
 pub struct UserIdGroupPair {
     /// `sg-…`.
     pub group_id: String,
+    /// The state of the peering, for a group of another VPC: only while `active` does the rule admit anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peering_status: Option<String>,
 }
 
 /// A prefix list as a source of a rule.

@@ -3,12 +3,16 @@
 //! These shapes are the state of an execution, and so the audit that a person reads in the console: ids and
 //! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows.
 
+use std::future::Future;
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::assignment::Assignment;
+use crate::error::{ErrorName, StageError};
 use crate::ids::{InstanceId, InterfaceId, SessionId, TargetId};
 
 /// The payload of every function: who calls, and the stage's input.
@@ -19,6 +23,45 @@ pub struct Invocation<T> {
     pub execution_arn: String,
     /// What the stage takes.
     pub input: T,
+}
+
+/// A stage: a typed input, a typed output, one asynchronous function between them. It holds its clients, its
+/// clock and its settings, and keeps nothing from one call to the next.
+pub trait Stage: Send + Sync + 'static {
+    /// The function's name, as in `functions/`.
+    const NAME: &'static str;
+    /// What it takes.
+    type Input: DeserializeOwned + Send;
+    /// What it answers.
+    type Output: Serialize;
+
+    /// Does the stage's work. Called again with the same input it comes to the same end.
+    fn run(
+        &self,
+        invocation: Invocation<Self::Input>,
+    ) -> impl Future<Output = Result<Self::Output, StageError>> + Send;
+}
+
+/// Calls a stage with a payload as the state machine hands it over.
+pub async fn call<S: Stage>(stage: &S, payload: Value) -> Result<Value, StageError> {
+    let invalid = |error: serde_json::Error| {
+        StageError::new(
+            ErrorName::InvalidEvent,
+            format!(
+                "the payload is not what {} takes: {error}; it must be {{\"executionArn\": …, \"input\": …}} as the \
+                 state machine makes it",
+                S::NAME
+            ),
+        )
+    };
+    let invocation = serde_json::from_value(payload).map_err(invalid)?;
+    let output = stage.run(invocation).await?;
+    serde_json::to_value(output).map_err(|error| {
+        StageError::new(
+            ErrorName::InvalidEvent,
+            format!("the output of {} is not JSON: {error}", S::NAME),
+        )
+    })
 }
 
 /// How an execution that succeeds ends for an interface.
@@ -155,7 +198,8 @@ pub struct Candidate {
     pub kind: TargetKind,
     /// One of the endpoints below is in the source's zone.
     pub local: bool,
-    /// The endpoints that no rule has taken away. Never empty.
+    /// The endpoints that no rule has taken away. Empty only where none is visible and
+    /// `UNVERIFIABLE_TARGETS` is `allow`.
     pub endpoints: Vec<Endpoint>,
 }
 

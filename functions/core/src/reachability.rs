@@ -1,1 +1,232 @@
-//! stub
+//! Which targets can receive an interface's mirrored packets, decided purely.
+//!
+//! A mirrored packet is VXLAN in UDP to port 4789, sent from the primary private IPv4 address of the source
+//! interface (VPC Traffic Mirroring guide, "Traffic mirroring packet format"). [`gather`] decides whether the
+//! source may be mirrored at all, and which targets are visible and near enough; [`filter_security_groups`]
+//! and [`filter_network_acls`] ask whether the packet is let in. Each hands on the [`Candidacy`] with fewer
+//! candidates and more rejections.
+//!
+//! Three answers are possible about an endpoint: it passes, it is blocked, or it cannot be told because
+//! something that decides is not visible or is malformed. What cannot be told never passes, unless
+//! [`UnverifiableTargets::Allow`] says so, and then an advisory tells. An endpoint is one interface of a
+//! target: a target stays while one of its endpoints does, and is rejected by the rule that takes away the
+//! last.
+
+mod gather;
+mod network_acls;
+mod security_groups;
+mod source;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use crate::config::UnverifiableTargets;
+use crate::ids::TargetId;
+use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Rejection, Source, TargetKind};
+
+pub use gather::{GatherSettings, VisibleTarget, gather};
+pub use network_acls::{filter_network_acls, subnets_to_describe};
+pub use security_groups::{filter_security_groups, groups_to_describe, prefix_lists_to_read};
+pub use source::{consent_verdict, type_verdict};
+
+/// The UDP port of VXLAN, to which mirrored packets are sent.
+const MIRROR_PORT: i32 = 4789;
+
+/// What a rule says of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Finding {
+    /// It lets the packet in.
+    Passes,
+    /// It does not apply to this endpoint, which a person should know: the advisory.
+    Unchecked(&'static str),
+    /// It does not let the packet in: the evidence.
+    Blocked(String),
+    /// It cannot be told: what is missing or malformed.
+    Unknown(String),
+}
+
+/// A rule's words.
+struct Rule {
+    stage: RejectedBy,
+    blocked: &'static str,
+    unknown: &'static str,
+    unseen: &'static str,
+}
+
+/// Applies a rule to every endpoint of every candidate.
+fn apply(
+    mut candidacy: Candidacy,
+    rule: &Rule,
+    unverifiable: UnverifiableTargets,
+    mut judge: impl FnMut(&Source, TargetKind, &Endpoint) -> Finding,
+) -> Candidacy {
+    let candidates = std::mem::take(&mut candidacy.candidates);
+    let mut advisories = Advisories::default();
+    for mut candidate in candidates {
+        let mut blocked = Vec::new();
+        let mut unknown = Vec::new();
+        let mut allowed = Vec::new();
+        let unseen = candidate.endpoints.is_empty();
+        if let Some(source) = &candidacy.source {
+            candidate
+                .endpoints
+                .retain(|endpoint| match judge(source, candidate.kind, endpoint) {
+                    Finding::Passes => true,
+                    Finding::Unchecked(note) => {
+                        advisories.note(note, &candidate.target_id);
+                        true
+                    }
+                    Finding::Blocked(evidence) => {
+                        add_new(&mut blocked, evidence);
+                        false
+                    }
+                    Finding::Unknown(evidence) if unverifiable == UnverifiableTargets::Allow => {
+                        add_new(&mut allowed, evidence);
+                        true
+                    }
+                    Finding::Unknown(evidence) => {
+                        add_new(&mut unknown, evidence);
+                        false
+                    }
+                });
+            candidate.local = candidate
+                .endpoints
+                .iter()
+                .any(|endpoint| is_local(source, endpoint));
+        } else {
+            candidate.endpoints.clear();
+            unknown.push("the source's address is not known".to_owned());
+        }
+
+        if unseen && unknown.is_empty() {
+            if unverifiable == UnverifiableTargets::Allow {
+                advisories.note(rule.unseen, &candidate.target_id);
+                candidacy.candidates.push(candidate);
+                continue;
+            }
+            unknown.push("its interface is not visible".to_owned());
+        }
+        if candidate.endpoints.is_empty() {
+            let (stage, reason, evidence) = if unknown.is_empty() {
+                (rule.stage, rule.blocked, blocked)
+            } else {
+                (RejectedBy::Unverifiable, rule.unknown, unknown)
+            };
+            candidacy.rejections.push(Rejection {
+                target_id: candidate.target_id,
+                stage,
+                reason: reason.to_owned(),
+                evidence: evidence.join("; "),
+            });
+        } else {
+            if !allowed.is_empty() {
+                candidacy.advisories.push(format!(
+                    "{}: kept although {}: {}",
+                    candidate.target_id,
+                    rule.unknown,
+                    allowed.join("; ")
+                ));
+            }
+            candidacy.candidates.push(candidate);
+        }
+    }
+    candidacy.advisories.extend(advisories.into_texts());
+    candidacy
+}
+
+/// Advisories gathered by their text, so that one that is about hundreds of targets is written once.
+#[derive(Default)]
+struct Advisories(Vec<(&'static str, Vec<TargetId>)>);
+
+impl Advisories {
+    fn note(&mut self, text: &'static str, target_id: &TargetId) {
+        match self.0.iter_mut().find(|(noted, _)| *noted == text) {
+            Some((_, targets)) if targets.last() == Some(target_id) => {}
+            Some((_, targets)) => targets.push(target_id.clone()),
+            None => self.0.push((text, vec![target_id.clone()])),
+        }
+    }
+
+    fn into_texts(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(text, targets)| {
+            let targets: Vec<_> = targets.iter().map(TargetId::as_str).collect();
+            format!("{}: {text}", targets.join(", "))
+        })
+    }
+}
+
+fn add_new(texts: &mut Vec<String>, text: String) {
+    if !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+/// Whether an endpoint is in the source's zone. A zone that is not known is no zone.
+fn is_local(source: &Source, endpoint: &Endpoint) -> bool {
+    !endpoint.availability_zone.is_empty() && endpoint.availability_zone == source.availability_zone
+}
+
+/// Whether something holds, as far as can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Truth {
+    fn of(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+/// What a rule's protocol says of UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// Every protocol. Ports do not matter then, whatever is given (EC2 API reference,
+    /// `AuthorizeSecurityGroupIngress` and `CreateNetworkAclEntry`).
+    All,
+    Udp,
+    Other,
+    Malformed,
+}
+
+impl Protocol {
+    /// Reads `-1`, a name or a protocol number: security groups and network ACLs spell them differently.
+    fn of(text: &str) -> Self {
+        let is = |name: &str| text.eq_ignore_ascii_case(name);
+        match text.parse() {
+            Ok(-1) => Self::All,
+            Ok(17) => Self::Udp,
+            Ok(0..=255) => Self::Other,
+            Err(_) if is("udp") => Self::Udp,
+            Err(_) if is("tcp") || is("icmp") || is("icmpv6") => Self::Other,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Whether a CIDR holds an address. Bits beyond the prefix are ignored; an IPv6 CIDR holds no IPv4 address;
+/// anything else that is no IPv4 CIDR is [`Truth::Unknown`].
+fn cidr_holds(cidr: &str, address: Ipv4Addr) -> Truth {
+    let Some((base, length)) = cidr.split_once('/') else {
+        return Truth::Unknown;
+    };
+    if !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Truth::Unknown;
+    }
+    let Ok(length) = length.parse() else {
+        return Truth::Unknown;
+    };
+    // The standard library's parser, not ipnet's: that takes `010.0.0.0` for 10.0.0.0, others for 8.0.0.0.
+    match base
+        .parse::<IpAddr>()
+        .ok()
+        .and_then(|base| IpNet::new(base, length).ok())
+    {
+        Some(IpNet::V4(net)) => Truth::of(net.contains(&address)),
+        Some(IpNet::V6(_)) => Truth::No,
+        None => Truth::Unknown,
+    }
+}

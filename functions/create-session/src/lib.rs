@@ -1,1 +1,117 @@
-//! stub
+//! Stage `create-session`: creates the reserved session in EC2, and marks the assignment active.
+//!
+//! Every parameter of the call comes from the reservation, its idempotency token among them, so that the stage
+//! run again, or run by two executions that share a reservation, makes the same call and ends the same.
+
+use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::pipeline::{CreatedSession, Invocation, Picked, Stage};
+use mirrorstep_core::{ErrorName, SessionId, StageError};
+use mirrorstep_ec2::{CreateRefusal, Ec2, Refusal};
+use mirrorstep_ledger::{Activation, Ledger};
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct CreateSession {
+    /// Where the session is created.
+    pub ec2: Ec2,
+    /// Where the assignment becomes active.
+    pub ledger: Ledger,
+}
+
+impl Stage for CreateSession {
+    const NAME: &'static str = "create-session";
+    type Input = Picked;
+    type Output = CreatedSession;
+
+    async fn run(&self, invocation: Invocation<Picked>) -> Result<CreatedSession, StageError> {
+        let Invocation {
+            execution_arn,
+            input:
+                Picked {
+                    request,
+                    assignment: reserved,
+                    ..
+                },
+        } = invocation;
+        let session_id = match self.ec2.create_session(&reserved).await {
+            Ok(session_id) => session_id,
+            Err(CreateRefusal::Undecided(error)) => return Err(error),
+            Err(CreateRefusal::Refused(refusal)) => self.explain(&reserved, refusal).await?,
+        };
+        match self
+            .ledger
+            .activate(&reserved, &session_id, &execution_arn)
+            .await?
+        {
+            Activation::Active(assignment) => {
+                tracing::info!(session = %session_id, target = %assignment.target_id, "created");
+                Ok(CreatedSession {
+                    request,
+                    session_id,
+                    assignment,
+                })
+            }
+            Activation::Lost(standing) => Err(self.take_back(&reserved, &session_id, standing).await?),
+        }
+    }
+}
+
+impl CreateSession {
+    /// What a refusal means, in the light of the sessions that the interface has: perhaps that the reserved
+    /// session exists already.
+    async fn explain(&self, reserved: &Assignment, refusal: Refusal) -> Result<SessionId, StageError> {
+        let sessions = self.ec2.sessions_from(&reserved.interface_id).await?;
+        if let Some(session) = sessions.iter().find(|session| reserved.asks_for(session)) {
+            tracing::info!(session = %session.session_id, "exists already");
+            return Ok(session.session_id.clone());
+        }
+        if let Some(other) = sessions
+            .iter()
+            .find(|session| session.session_number == reserved.session_number)
+        {
+            return Err(StageError::new(
+                ErrorName::ReservationStale,
+                format!(
+                    "session number {} of {} was taken meanwhile by {} to {}",
+                    reserved.session_number, reserved.interface_id, other.session_id, other.target_id
+                ),
+            ));
+        }
+        if refusal.number_in_use {
+            return Err(StageError::new(
+                ErrorName::Ec2Unavailable,
+                format!("{}; EC2 does not show that session yet", refusal.error.message),
+            ));
+        }
+        Err(refusal.error)
+    }
+
+    /// The reservation was released while its session was being created: no assignment stands for that session,
+    /// so it is deleted, unless the assignment that stands now has it.
+    async fn take_back(
+        &self,
+        reserved: &Assignment,
+        session_id: &SessionId,
+        standing: Option<Assignment>,
+    ) -> Result<StageError, StageError> {
+        let is_wanted = standing.is_some_and(|standing| {
+            standing.is_live()
+                && standing
+                    .session_id
+                    .as_ref()
+                    .is_none_or(|session| session == session_id)
+                && standing.target_id == reserved.target_id
+        });
+        if !is_wanted {
+            self.ec2.delete_session(session_id).await?;
+            tracing::warn!(session = %session_id, "deleted: its reservation was released meanwhile");
+        }
+        Ok(StageError::new(
+            ErrorName::ReservationStale,
+            format!(
+                "the reservation of {} on {} (generation {}) was released meanwhile",
+                reserved.interface_id, reserved.target_id, reserved.generation
+            ),
+        ))
+    }
+}

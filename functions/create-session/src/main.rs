@@ -1,1 +1,16 @@
-fn main() {}
+//! The Lambda function `create-session`.
+
+use create_session::CreateSession;
+use mirrorstep_ec2::Ec2;
+use mirrorstep_ledger::Ledger;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), mirrorstep_handler::Error> {
+    mirrorstep_handler::serve(|aws, environment| {
+        Ok(CreateSession {
+            ec2: Ec2::from_config(aws),
+            ledger: Ledger::from_config(aws, environment)?,
+        })
+    })
+    .await
+}

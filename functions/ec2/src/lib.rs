@@ -1,1 +1,194 @@
-//! stub
+//! The EC2 calls of the pipeline, in the words of `mirrorstep-core`.
+//!
+//! Every describe is made with a filter and read to its last page. A filter keeps a call in EC2's larger
+//! bucket and lets it answer for what exists, where a list of ids fails as a whole for one that does not (EC2
+//! developer guide, "Request throttling"). Many objects are asked for in one call, up to the 200 values that a
+//! filter takes.
+
+mod convert;
+mod failure;
+mod sessions;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+
+use aws_config::SdkConfig;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::Filter;
+use mirrorstep_core::config::Targets;
+use mirrorstep_core::network::{
+    Instance, NetworkAcl, NetworkInterface, PrefixListEntry, SecurityGroup, TrafficMirrorTarget,
+};
+use mirrorstep_core::{InstanceId, StageError};
+
+pub use failure::{CreateRefusal, Refusal};
+pub use sessions::{MANAGED_TAG, Tags};
+
+/// The values that EC2 takes in one filter (EC2 API reference, `Filter`).
+const FILTER_VALUES: usize = 200;
+
+/// EC2, for one account and Region.
+#[derive(Debug, Clone)]
+pub struct Ec2(Client);
+
+/// Reads all pages of a describe, and turns each object of `$list` into the core's words.
+macro_rules! describe {
+    ($call:expr, $action:literal, $list:ident, $into:path) => {{
+        let mut pages = $call.into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure::of_describe($action, &error))?;
+            objects.extend(page.$list.unwrap_or_default().into_iter().map($into));
+        }
+        objects
+    }};
+}
+pub(crate) use describe;
+
+impl Ec2 {
+    /// EC2 as the function's AWS configuration has it.
+    pub fn from_config(aws: &SdkConfig) -> Self {
+        Self(Client::new(aws))
+    }
+
+    /// EC2 through this client.
+    pub fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    /// The instance, if EC2 shows it (`DescribeInstances`).
+    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, StageError> {
+        let call = self.0.describe_instances().filters(filter("instance-id", [id]));
+        let reservations = describe!(call, "DescribeInstances", reservations, convert::reservation);
+        Ok(reservations.into_iter().flatten().next())
+    }
+
+    /// The configured targets that EC2 shows (`DescribeTrafficMirrorTargets`).
+    pub async fn targets(&self, targets: &Targets) -> Result<Vec<TrafficMirrorTarget>, StageError> {
+        let filters = match targets {
+            Targets::Ids(ids) => filters("traffic-mirror-target-id", ids),
+            Targets::Tagged(tag) => vec![filter(&format!("tag:{}", tag.key), [&tag.value])],
+        };
+        let mut found = Vec::new();
+        for filter in filters {
+            let call = self.0.describe_traffic_mirror_targets().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeTrafficMirrorTargets",
+                traffic_mirror_targets,
+                convert::target
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The interfaces that EC2 shows of those with these values in this filter (`DescribeNetworkInterfaces`).
+    pub async fn interfaces<V: Display>(
+        &self,
+        filter_name: &str,
+        values: impl IntoIterator<Item = V>,
+    ) -> Result<Vec<NetworkInterface>, StageError> {
+        let mut found = Vec::new();
+        for filter in filters(filter_name, values) {
+            let call = self.0.describe_network_interfaces().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeNetworkInterfaces",
+                network_interfaces,
+                convert::network_interface
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The ids of each endpoint's interfaces, by the endpoint's id (`DescribeVpcEndpoints`).
+    pub async fn vpc_endpoint_interfaces(
+        &self,
+        endpoints: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Vec<String>>, StageError> {
+        let mut found = HashMap::new();
+        for filter in filters("vpc-endpoint-id", endpoints) {
+            let call = self.0.describe_vpc_endpoints().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeVpcEndpoints",
+                vpc_endpoints,
+                convert::vpc_endpoint
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The security groups that EC2 shows of these, by id (`DescribeSecurityGroups`).
+    pub async fn security_groups(
+        &self,
+        ids: &BTreeSet<String>,
+    ) -> Result<HashMap<String, SecurityGroup>, StageError> {
+        let mut found = HashMap::new();
+        for filter in filters("group-id", ids) {
+            let call = self.0.describe_security_groups().filters(filter);
+            let groups = describe!(
+                call,
+                "DescribeSecurityGroups",
+                security_groups,
+                convert::security_group
+            );
+            found.extend(groups.into_iter().map(|group| (group.group_id.clone(), group)));
+        }
+        Ok(found)
+    }
+
+    /// The entries of a managed prefix list, or `None` where the list cannot be read: it does not exist, or
+    /// another account has not shared it (`GetManagedPrefixListEntries`).
+    pub async fn prefix_list_entries(&self, id: &str) -> Result<Option<Vec<PrefixListEntry>>, StageError> {
+        let mut pages = self
+            .0
+            .get_managed_prefix_list_entries()
+            .prefix_list_id(id)
+            .into_paginator()
+            .send();
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => entries.extend(
+                    page.entries
+                        .unwrap_or_default()
+                        .into_iter()
+                        .filter_map(convert::prefix_list_entry),
+                ),
+                Err(error) if failure::is_not_found(&error) => return Ok(None),
+                Err(error) => return Err(failure::of_describe("GetManagedPrefixListEntries", &error)),
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    /// The network ACLs of these subnets (`DescribeNetworkAcls`).
+    pub async fn network_acls(&self, subnets: &BTreeSet<String>) -> Result<Vec<NetworkAcl>, StageError> {
+        let mut found = Vec::new();
+        for filter in filters("association.subnet-id", subnets) {
+            let call = self.0.describe_network_acls().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeNetworkAcls",
+                network_acls,
+                convert::network_acl
+            ));
+        }
+        Ok(found)
+    }
+}
+
+fn filter<V: Display>(name: &str, values: impl IntoIterator<Item = V>) -> Filter {
+    let values = values.into_iter().map(|value| value.to_string()).collect();
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
+
+/// As many filters as the values need: none for none.
+fn filters<V: Display>(name: &str, values: impl IntoIterator<Item = V>) -> Vec<Filter> {
+    let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+    values
+        .chunks(FILTER_VALUES)
+        .map(|values| filter(name, values))
+        .collect()
+}

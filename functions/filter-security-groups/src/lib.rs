@@ -1,1 +1,48 @@
-//! stub
+//! Stage `filter-security-groups`: leaves the candidates whose security groups admit UDP 4789 from the source.
+//!
+//! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list that could
+//! matter.
+
+use std::collections::HashMap;
+
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
+use mirrorstep_core::{StageError, reachability};
+use mirrorstep_ec2::Ec2;
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct FilterSecurityGroups {
+    /// Where groups and prefix lists are looked up.
+    pub ec2: Ec2,
+    /// What becomes of a target whose groups cannot be seen.
+    pub unverifiable: UnverifiableTargets,
+}
+
+impl Stage for FilterSecurityGroups {
+    const NAME: &'static str = "filter-security-groups";
+    type Input = Candidacy;
+    type Output = Candidacy;
+
+    async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Candidacy, StageError> {
+        let candidacy = invocation.input;
+        let groups = self
+            .ec2
+            .security_groups(&reachability::groups_to_describe(&candidacy))
+            .await?;
+        let mut prefix_lists = HashMap::new();
+        for id in reachability::prefix_lists_to_read(groups.values()) {
+            if let Some(entries) = self.ec2.prefix_list_entries(&id).await? {
+                prefix_lists.insert(id, entries);
+            }
+        }
+        let candidacy =
+            reachability::filter_security_groups(candidacy, &groups, &prefix_lists, self.unverifiable);
+        tracing::info!(
+            candidates = candidacy.candidates.len(),
+            rejections = candidacy.rejections.len(),
+            "filtered"
+        );
+        Ok(candidacy)
+    }
+}

@@ -1,1 +1,16 @@
-fn main() {}
+//! The Lambda function `filter-security-groups`.
+
+use filter_security_groups::FilterSecurityGroups;
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_ec2::Ec2;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), mirrorstep_handler::Error> {
+    mirrorstep_handler::serve(|aws, environment| {
+        Ok(FilterSecurityGroups {
+            ec2: Ec2::from_config(aws),
+            unverifiable: UnverifiableTargets::from(environment)?,
+        })
+    })
+    .await
+}

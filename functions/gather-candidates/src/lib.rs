@@ -1,1 +1,154 @@
-//! stub
+//! Stage `gather-candidates`: the configured targets that exist and are in the right Availability Zone, with
+//! the endpoints that receive their packets; and the source as it is now.
+//!
+//! Two calls to EC2, however many targets there are up to 199: the targets, then the source and all their
+//! interfaces together. Targets behind load balancers need one call more for each kind.
+
+use std::collections::{BTreeSet, HashMap};
+
+use mirrorstep_core::config::Targets;
+use mirrorstep_core::network::{NetworkInterface, TrafficMirrorTarget};
+use mirrorstep_core::pipeline::{Candidacy, ExistingSessions, Invocation, Stage};
+use mirrorstep_core::reachability::{self, GatherSettings, VisibleTarget};
+use mirrorstep_core::{ErrorName, StageError, TargetId};
+use mirrorstep_ec2::Ec2;
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct GatherCandidates {
+    /// Where targets and interfaces are looked up.
+    pub ec2: Ec2,
+    /// Which targets are ours.
+    pub targets: Targets,
+    /// Which of them are candidates.
+    pub settings: GatherSettings,
+}
+
+impl Stage for GatherCandidates {
+    const NAME: &'static str = "gather-candidates";
+    type Input = ExistingSessions;
+    type Output = Candidacy;
+
+    async fn run(&self, invocation: Invocation<ExistingSessions>) -> Result<Candidacy, StageError> {
+        let ExistingSessions {
+            request,
+            sessions,
+            observed_at,
+            ..
+        } = invocation.input;
+        let targets = self.ec2.targets(&self.targets).await?;
+        let gateway_endpoints = self.gateway_endpoints(&targets).await?;
+        let ids = [request.interface_id.to_string()]
+            .into_iter()
+            .chain(
+                targets
+                    .iter()
+                    .filter_map(|target| target.network_interface_id.clone()),
+            )
+            .chain(gateway_endpoints.values().flatten().cloned())
+            .collect::<BTreeSet<_>>();
+        let mut interfaces = self.ec2.interfaces("network-interface-id", ids).await?;
+        let descriptions = targets
+            .iter()
+            .filter_map(load_balancer_description)
+            .collect::<BTreeSet<_>>();
+        interfaces.extend(self.ec2.interfaces("description", descriptions).await?);
+
+        let source = interfaces
+            .iter()
+            .find(|interface| interface.network_interface_id == request.interface_id.as_str())
+            .cloned()
+            .ok_or_else(|| {
+                StageError::new(
+                    ErrorName::InstanceNotFound,
+                    format!("EC2 does not show interface {}", request.interface_id),
+                )
+            })?;
+        let visible = self.visible_targets(targets, &interfaces, &gateway_endpoints)?;
+        let used = sessions.iter().map(|session| session.session_number).collect();
+        let candidacy = reachability::gather(request, observed_at, used, &source, visible, &self.settings);
+        tracing::info!(
+            candidates = candidacy.candidates.len(),
+            rejections = candidacy.rejections.len(),
+            left_out = candidacy
+                .left_out
+                .as_ref()
+                .map(|left_out| left_out.reason.as_str()),
+            "gathered"
+        );
+        Ok(candidacy)
+    }
+}
+
+impl GatherCandidates {
+    /// The interfaces of the Gateway Load Balancer endpoints among the targets, by endpoint.
+    async fn gateway_endpoints(
+        &self,
+        targets: &[TrafficMirrorTarget],
+    ) -> Result<HashMap<String, Vec<String>>, StageError> {
+        let endpoints = targets
+            .iter()
+            .filter_map(|t| t.gateway_load_balancer_endpoint_id.clone())
+            .collect();
+        self.ec2.vpc_endpoint_interfaces(&endpoints).await
+    }
+
+    /// Every configured target with what EC2 shows of it: also those of which it shows nothing.
+    fn visible_targets(
+        &self,
+        targets: Vec<TrafficMirrorTarget>,
+        interfaces: &[NetworkInterface],
+        gateway_endpoints: &HashMap<String, Vec<String>>,
+    ) -> Result<Vec<VisibleTarget>, StageError> {
+        let mut shown: Vec<(TargetId, TrafficMirrorTarget)> = Vec::with_capacity(targets.len());
+        for target in targets {
+            let id = target.traffic_mirror_target_id.parse().map_err(|error| {
+                StageError::new(
+                    ErrorName::Ec2Unavailable,
+                    format!("DescribeTrafficMirrorTargets: {error}"),
+                )
+            })?;
+            shown.push((id, target));
+        }
+        let configured: Vec<TargetId> = match &self.targets {
+            Targets::Ids(ids) => ids.clone(),
+            Targets::Tagged(_) => shown.iter().map(|(id, _)| id.clone()).collect(),
+        };
+        let mut shown: HashMap<TargetId, TrafficMirrorTarget> = shown.into_iter().collect();
+        Ok(configured
+            .into_iter()
+            .map(|target_id| {
+                let target = shown.remove(&target_id);
+                let endpoints = target.as_ref().map_or_else(Vec::new, |target| {
+                    let balancer = load_balancer_description(target);
+                    let gateway = target
+                        .gateway_load_balancer_endpoint_id
+                        .as_ref()
+                        .and_then(|endpoint| gateway_endpoints.get(endpoint));
+                    let is_endpoint = |interface: &&NetworkInterface| {
+                        let id = &interface.network_interface_id;
+                        target.network_interface_id.as_ref() == Some(id)
+                            || balancer.as_ref() == Some(&interface.description)
+                            || gateway.is_some_and(|ids| ids.contains(id))
+                    };
+                    interfaces.iter().filter(is_endpoint).cloned().collect()
+                });
+                VisibleTarget {
+                    target_id,
+                    target,
+                    endpoints,
+                }
+            })
+            .collect())
+    }
+}
+
+/// The description of a Network Load Balancer's interfaces: `ELB` and the tail of its ARN (Network Load
+/// Balancer guide, "Availability Zones").
+fn load_balancer_description(target: &TrafficMirrorTarget) -> Option<String> {
+    let (_, tail) = target
+        .network_load_balancer_arn
+        .as_ref()?
+        .split_once(":loadbalancer/")?;
+    Some(format!("ELB {tail}"))
+}

@@ -1,1 +1,184 @@
-//! stub
+//! Stage `pick-least-loaded`: reserves a place on the least loaded candidate in the ledger.
+
+use mirrorstep_core::assignment::SensorLoad;
+use mirrorstep_core::config::SessionSettings;
+use mirrorstep_core::pipeline::{
+    Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
+};
+use mirrorstep_core::{ErrorName, StageError, TargetId};
+use mirrorstep_ledger::{Ledger, Reservation, ReserveRequest};
+use serde_json::json;
+
+/// The longest cause that an execution keeps is 32,768 characters (Step Functions API reference,
+/// `ExecutionFailedEventDetails`). Room is left for what Step Functions wraps around it.
+const CAUSE_LENGTH: usize = 24_000;
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct PickLeastLoaded {
+    /// Where the place is reserved.
+    pub ledger: Ledger,
+    /// What the session is to be created with.
+    pub settings: SessionSettings,
+}
+
+impl Stage for PickLeastLoaded {
+    const NAME: &'static str = "pick-least-loaded";
+    type Input = Candidacy;
+    type Output = Picked;
+
+    async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Picked, StageError> {
+        let Invocation {
+            execution_arn,
+            input:
+                Candidacy {
+                    request,
+                    candidates,
+                    rejections,
+                    ..
+                },
+        } = &invocation;
+        let candidates: Vec<(TargetId, bool)> = candidates
+            .iter()
+            .map(|candidate| (candidate.target_id.clone(), candidate.local))
+            .collect();
+        let reservation = self
+            .ledger
+            .reserve(&ReserveRequest {
+                interface_id: &request.interface_id,
+                instance_id: &request.instance_id,
+                candidates: &candidates,
+                used_session_numbers: &invocation.input.used_session_numbers,
+                settings: &self.settings,
+                observed_at: invocation.input.observed_at,
+                execution_arn,
+            })
+            .await?;
+        match reservation {
+            Reservation::Reserved { assignment, loads } => {
+                tracing::info!(target = %assignment.target_id, generation = assignment.generation, "reserved");
+                Ok(Picked {
+                    request: request.clone(),
+                    decision: Decision::Reserved,
+                    assignment,
+                    loads: considered(&loads, &candidates),
+                    rejections: full(&loads, self),
+                })
+            }
+            Reservation::Mirrored(assignment) => {
+                tracing::info!(target = %assignment.target_id, "mirrored already");
+                Ok(Picked {
+                    request: request.clone(),
+                    decision: Decision::AlreadyMirrored,
+                    assignment,
+                    loads: Vec::new(),
+                    rejections: Vec::new(),
+                })
+            }
+            Reservation::Full(loads) => {
+                let rejections: Vec<Rejection> =
+                    rejections.iter().cloned().chain(full(&loads, self)).collect();
+                Err(no_eligible_sensor(request.interface_id.as_str(), &rejections))
+            }
+            Reservation::Uncounted(targets) => {
+                let targets: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
+                Err(StageError::new(
+                    ErrorName::SensorUncounted,
+                    format!(
+                        "the ledger has not counted these sensors' sessions yet: {}",
+                        targets.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+fn considered(loads: &[SensorLoad], candidates: &[(TargetId, bool)]) -> Vec<ConsideredLoad> {
+    let mut considered: Vec<ConsideredLoad> = loads
+        .iter()
+        .map(|load| ConsideredLoad {
+            target_id: load.target_id.clone(),
+            load: load.total(),
+            local: candidates
+                .iter()
+                .any(|(target, local)| *target == load.target_id && *local),
+        })
+        .collect();
+    considered.sort_by_key(|load| (!load.local, load.load));
+    considered
+}
+
+fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
+    let now = stage.ledger.now();
+    let rejection = |load: &SensorLoad| Rejection {
+        target_id: load.target_id.clone(),
+        stage: RejectedBy::Capacity,
+        reason: "EC2 said that the target takes no more sessions".to_owned(),
+        evidence: format!(
+            "{} sessions in the ledger, {} others",
+            load.sessions, load.external
+        ),
+    };
+    loads
+        .iter()
+        .filter(|load| load.is_full(now))
+        .map(rejection)
+        .collect()
+}
+
+/// The error whose message, and so the failed execution's cause, is JSON with each rejection. Where there are
+/// more than a cause can hold, those left out are counted; they are all in the state of the execution.
+fn no_eligible_sensor(interface: &str, rejections: &[Rejection]) -> StageError {
+    let message = if rejections.is_empty() {
+        format!("no sensor can receive the packets of {interface}: no target is configured and visible")
+    } else {
+        format!(
+            "no sensor can receive the packets of {interface}: each of {} was rejected",
+            rejections.len()
+        )
+    };
+    let mut kept = rejections.len();
+    loop {
+        let cause = json!({
+            "message": message,
+            "rejections": rejections[..kept],
+            "rejectionsLeftOut": rejections.len() - kept,
+        })
+        .to_string();
+        if cause.len() <= CAUSE_LENGTH || kept == 0 {
+            return StageError::new(ErrorName::NoEligibleSensor, cause);
+        }
+        kept = kept * CAUSE_LENGTH / cause.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_holds_each_rejection_or_says_how_many_it_leaves_out() {
+        let rejection = |n: usize| Rejection {
+            target_id: format!("tmt-{n:017x}").parse().unwrap(),
+            stage: RejectedBy::SecurityGroup,
+            reason: "blocked".into(),
+            evidence: "sg-0123456789abcdef0: no rule".into(),
+        };
+        for count in [0, 8, 500] {
+            let rejections: Vec<_> = (0..count).map(rejection).collect();
+            let error = no_eligible_sensor("eni-0123456789abcdef0", &rejections);
+            assert_eq!(error.name, ErrorName::NoEligibleSensor);
+            assert!(error.message.len() < 32_768);
+            let cause: Value = serde_json::from_str(&error.message).unwrap();
+            let kept = cause["rejections"].as_array().unwrap().len();
+            assert_eq!(
+                kept + cause["rejectionsLeftOut"].as_u64().unwrap() as usize,
+                count
+            );
+            assert!(count > 8 || kept == count);
+        }
+    }
+}

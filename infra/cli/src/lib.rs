@@ -1,1 +1,83 @@
-//! stub
+//! The operator's tool: `mirrorstep demo` and `mirrorstep local`.
+//!
+//! Both run the real thing on one machine: the real function binaries under the real state machines, deployed
+//! from the real template, on local stand-ins for AWS. The rest of this crate is what that takes: [`stack`]
+//! builds, starts and ends it, [`scenario`] makes up a world for it, [`watch`] waits for the executions, and
+//! [`report`] judges what came out.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cli;
+pub mod clients;
+pub mod demo;
+pub mod error;
+pub mod ledger;
+pub mod local;
+pub mod report;
+pub mod scenario;
+pub mod stack;
+pub mod terminal;
+pub mod watch;
+pub mod world;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use error::Error;
+use stack::Workshop;
+use terminal::Terminal;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs one command to its end. Whatever the end is, nothing that was started is left running, and the
+/// directory that it ran in is gone.
+pub fn run(cli: Cli) -> ExitCode {
+    let terminal = Terminal::new();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)
+        .and_then(|runtime| runtime.block_on(until_signal(cli, &terminal)));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            terminal.line(&format!("error: {error}"));
+            match error {
+                Error::Interrupted { exit_code, .. } => ExitCode::from(exit_code),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// Runs the command until it ends, or until the first signal that asks to stop.
+async fn until_signal(cli: Cli, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+
+    let workshop = Workshop::open(cli.command.stack_options())?;
+    let command = async {
+        match &cli.command {
+            Command::Demo(options) => demo::run(options, &workshop, terminal).await,
+            Command::Local(options) => local::run(options, &workshop, terminal).await,
+        }
+    };
+    // `local` stays until it is told to stop: for it, that is how it ends well.
+    let stays = matches!(cli.command, Command::Local(_));
+    let interrupted = |name, number: u8| Error::Interrupted {
+        name,
+        exit_code: 128 + number,
+    };
+    let result = tokio::select! {
+        result = command => result,
+        _ = interrupt.recv() => Err(interrupted("SIGINT", 2)),
+        _ = terminate.recv() => Err(interrupted("SIGTERM", 15)),
+        _ = hang_up.recv() => Err(interrupted("SIGHUP", 1)),
+    };
+    let was_up = workshop.is_up();
+    workshop.close(result.is_err(), terminal).await;
+    match result {
+        Err(Error::Interrupted { .. }) if stays && was_up => Ok(ExitCode::SUCCESS),
+        result => result,
+    }
+}

@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary `mirrorstep`: see `mirrorstep --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mirrorstep::cli::Cli;
+
+fn main() -> ExitCode {
+    mirrorstep::run(Cli::parse())
+}

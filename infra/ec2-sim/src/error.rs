@@ -13,7 +13,11 @@ pub(crate) struct ApiError {
 impl ApiError {
     /// A client error (HTTP 400), which is what EC2 answers to nearly every refused request.
     pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), status: 400 }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            status: 400,
+        }
     }
 
     pub(crate) fn with_status(self, status: u16) -> Self {
@@ -27,7 +31,9 @@ impl ApiError {
 
     /// A value that the named parameter cannot have, in the words that EC2 uses most.
     pub(crate) fn invalid_value(parameter: &str, value: impl std::fmt::Display, why: &str) -> Self {
-        Self::invalid(format!("Value ({value}) for parameter {parameter} is invalid. {why}"))
+        Self::invalid(format!(
+            "Value ({value}) for parameter {parameter} is invalid. {why}"
+        ))
     }
 
     /// Parameters that exclude each other.
@@ -37,7 +43,10 @@ impl ApiError {
 
     /// A parameter that the action needs.
     pub(crate) fn missing(parameter: &str) -> Self {
-        Self::new("MissingParameter", format!("The request must contain the parameter {parameter}"))
+        Self::new(
+            "MissingParameter",
+            format!("The request must contain the parameter {parameter}"),
+        )
     }
 
     /// The answer while a token bucket is empty (developer guide, "Request throttling").
@@ -47,7 +56,11 @@ impl ApiError {
 
     /// The answer while EC2 cannot serve.
     pub(crate) fn unavailable() -> Self {
-        Self::new("Unavailable", "The service is unavailable. Please try again shortly.").with_status(503)
+        Self::new(
+            "Unavailable",
+            "The service is unavailable. Please try again shortly.",
+        )
+        .with_status(503)
     }
 
     /// The answer when EC2 itself fails.

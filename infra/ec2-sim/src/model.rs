@@ -3,6 +3,8 @@
 //! They are read from snapshots and written to snapshots and answers by the same names, so there is one
 //! definition of each. Members that nothing here needs are not kept.
 
+#![expect(clippy::struct_field_names, reason = "the names are those of the EC2 API")]
+
 mod instances;
 mod mirroring;
 mod network;
@@ -84,21 +86,27 @@ macro_rules! row {
 pub(crate) use row;
 
 /// A filter's one value.
-pub(crate) fn one(value: &str) -> Option<Values<'_>> {
-    Some(vec![Cow::Borrowed(value)])
+pub(crate) fn one(value: &str) -> Values<'_> {
+    vec![Cow::Borrowed(value)]
 }
 
 /// A filter's value that an object may lack.
-pub(crate) fn maybe(value: Option<&String>) -> Option<Values<'_>> {
-    Some(value.map(|value| Cow::Borrowed(value.as_str())).into_iter().collect())
+pub(crate) fn maybe(value: Option<&String>) -> Values<'_> {
+    value
+        .map(|value| Cow::Borrowed(value.as_str()))
+        .into_iter()
+        .collect()
 }
 
 /// A filter's values.
-pub(crate) fn many<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Values<'a>> {
-    Some(values.into_iter().map(Cow::Borrowed).collect())
+pub(crate) fn many<'a>(values: impl IntoIterator<Item = &'a str>) -> Values<'a> {
+    values.into_iter().map(Cow::Borrowed).collect()
 }
 
 /// A filter's values that are not texts.
-pub(crate) fn shown<'a>(values: impl IntoIterator<Item = impl ToString>) -> Option<Values<'a>> {
-    Some(values.into_iter().map(|value| Cow::Owned(value.to_string())).collect())
+pub(crate) fn shown<'a>(values: impl IntoIterator<Item = impl ToString>) -> Values<'a> {
+    values
+        .into_iter()
+        .map(|value| Cow::Owned(value.to_string()))
+        .collect()
 }

@@ -10,21 +10,19 @@ use crate::model::Tag;
 pub(crate) struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// Reads a URL-encoded form body (or query string).
+    /// Reads a URL-encoded form body (or query string), without what signs it.
     pub(crate) fn parse(form: &[u8]) -> Self {
-        Self(form_urlencoded::parse(form).into_owned().collect())
+        Self(
+            form_urlencoded::parse(form)
+                .into_owned()
+                .filter(|(name, _)| !name.starts_with("X-Amz-"))
+                .collect(),
+        )
     }
 
     /// Everything that was sent.
     pub(crate) fn all(&self) -> &BTreeMap<String, String> {
         &self.0
-    }
-
-    /// The same request without one parameter.
-    pub(crate) fn without(&self, name: &str) -> Self {
-        let mut rest = self.0.clone();
-        rest.remove(name);
-        Self(rest)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -36,13 +34,19 @@ impl Params {
     }
 
     pub(crate) fn need(&self, name: &str) -> Result<&str, ApiError> {
-        self.get(name).filter(|value| !value.is_empty()).ok_or_else(|| ApiError::missing(name))
+        self.get(name)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| ApiError::missing(name))
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i32>, ApiError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let number = value.parse().map_err(|_| {
-            ApiError::invalid(format!("Invalid value '{value}' for {name}. Expecting an integer."))
+            ApiError::invalid(format!(
+                "Invalid value '{value}' for {name}. Expecting an integer."
+            ))
         })?;
         Ok(Some(number))
     }
@@ -56,14 +60,20 @@ impl Params {
             None => Ok(None),
             Some("true" | "True" | "1") => Ok(Some(true)),
             Some("false" | "False" | "0") => Ok(Some(false)),
-            Some(other) => Err(ApiError::invalid(format!("Invalid value '{other}' for {name}. Expecting a boolean."))),
+            Some(other) => Err(ApiError::invalid(format!(
+                "Invalid value '{other}' for {name}. Expecting a boolean."
+            ))),
         }
     }
 
     /// The structure `name.…`.
     pub(crate) fn structure(&self, name: &str) -> Self {
         let prefix = format!("{name}.");
-        Self(self.below(&prefix).map(|(rest, value)| (rest.to_owned(), value.to_owned())).collect())
+        Self(
+            self.below(&prefix)
+                .map(|(rest, value)| (rest.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     /// The structures `name.1.…`, `name.2.…`, in the order of their numbers.
@@ -73,7 +83,10 @@ impl Params {
         for (rest, value) in self.below(&prefix) {
             let (number, member) = rest.split_once('.').unwrap_or((rest, ""));
             if let Ok(number) = number.parse() {
-                found.entry(number).or_default().insert(member.to_owned(), value.to_owned());
+                found
+                    .entry(number)
+                    .or_default()
+                    .insert(member.to_owned(), value.to_owned());
             }
         }
         found.into_values().map(Self).collect()
@@ -81,7 +94,10 @@ impl Params {
 
     /// The values `name.1`, `name.2`, in the order of their numbers.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
-        self.structures(name).into_iter().filter_map(|mut value| value.0.remove("")).collect()
+        self.structures(name)
+            .into_iter()
+            .filter_map(|mut value| value.0.remove(""))
+            .collect()
     }
 
     /// The tags `name.N.Key`, `name.N.Value`.
@@ -131,7 +147,8 @@ mod tests {
 
     #[test]
     fn structures_hold_their_members_only() {
-        let params = Params::parse(b"Filter.1.Name=a%3Ab&Filter.1.Value.1=x&Filter.1.Value.2=y&FilterX.1.Name=no");
+        let params =
+            Params::parse(b"Filter.1.Name=a%3Ab&Filter.1.Value.1=x&Filter.1.Value.2=y&FilterX.1.Name=no");
         let filters = params.structures("Filter");
         assert_eq!(filters.len(), 1);
         assert_eq!(filters[0].get("Name"), Some("a:b"));

@@ -15,7 +15,10 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 /// The answer to an action that was done.
 pub(crate) fn answer(action: &str, request_id: &str, members: &Value) -> String {
     let mut out = String::with_capacity(1024);
-    let _ = write!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{NAMESPACE}\">");
+    let _ = write!(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{NAMESPACE}\">"
+    );
     element(&mut out, "requestId", |out| out.push_str(request_id));
     structure(&mut out, "", members);
     let _ = write!(out, "</{action}Response>");
@@ -71,7 +74,6 @@ fn wire_name(shape: &str, member: &str) -> String {
         ("", "SecurityGroups") => "securityGroupInfo",
         ("", "AvailabilityZones") => "availabilityZoneInfo",
         ("", "PrefixLists") => "prefixListSet",
-        ("", "StartingInstances" | "StoppingInstances" | "TerminatingInstances") => "instancesSet",
         ("Instances", "State") => "instanceState",
         ("Instances", "StateTransitionReason") => "reason",
         ("Instances", "PublicIpAddress") => "ipAddress",
@@ -79,7 +81,9 @@ fn wire_name(shape: &str, member: &str) -> String {
         ("AvailabilityZones", "State") => "zoneState",
         ("SecurityGroups", "Description") => "groupDescription",
         ("NetworkAcls" | "NetworkAcl", "IsDefault") => "default",
-        (_, "Instances") => "instancesSet",
+        (_, "Instances" | "StartingInstances" | "StoppingInstances" | "TerminatingInstances") => {
+            "instancesSet"
+        }
         (_, "UserIdGroupPairs") => "groups",
         (_, "PrivateIpAddresses") => "privateIpAddressesSet",
         (_, "Ipv6Addresses") => "ipv6AddressesSet",
@@ -88,10 +92,27 @@ fn wire_name(shape: &str, member: &str) -> String {
         (_, "DnsEntries") => "dnsEntrySet",
         (
             _,
-            "Associations" | "IngressFilterRules" | "EgressFilterRules" | "NetworkAcls" | "NetworkInterfaceIds"
-            | "NetworkInterfaces" | "NetworkServices" | "PropagatingVgws" | "Reservations" | "RouteTableIds"
-            | "RouteTables" | "Routes" | "SubnetIds" | "Subnets" | "Tags" | "TrafficMirrorFilters"
-            | "TrafficMirrorSessions" | "TrafficMirrorTargets" | "SecurityGroupRules" | "VpcEndpoints" | "Vpcs",
+            "Associations"
+            | "IngressFilterRules"
+            | "EgressFilterRules"
+            | "NetworkAcls"
+            | "NetworkInterfaceIds"
+            | "NetworkInterfaces"
+            | "NetworkServices"
+            | "PropagatingVgws"
+            | "Reservations"
+            | "RouteTableIds"
+            | "RouteTables"
+            | "Routes"
+            | "SubnetIds"
+            | "Subnets"
+            | "Tags"
+            | "TrafficMirrorFilters"
+            | "TrafficMirrorSessions"
+            | "TrafficMirrorTargets"
+            | "SecurityGroupRules"
+            | "VpcEndpoints"
+            | "Vpcs",
         ) => return format!("{}Set", small(member.trim_end_matches('s'))),
         _ => return small(member),
     };
@@ -100,7 +121,9 @@ fn wire_name(shape: &str, member: &str) -> String {
 
 fn small(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + letters.as_str())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_ascii_lowercase().to_string() + letters.as_str()
+    })
 }
 
 fn escape(out: &mut String, text: &str) {

@@ -48,7 +48,10 @@ impl InstanceState {
             "stopped" => 80,
             _ => 16,
         };
-        Self { code, name: name.to_owned() }
+        Self {
+            code,
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -91,7 +94,7 @@ impl Row for Instance {
     );
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
-        match filter {
+        Some(match filter {
             "instance-id" => one(&self.instance_id),
             "instance-state-name" => one(&self.state.name),
             "instance-state-code" => shown([self.state.code]),
@@ -109,12 +112,16 @@ impl Row for Instance {
             "dns-name" => maybe(self.public_dns_name.as_ref()),
             "reservation-id" => one(&self.reservation_id),
             "owner-id" => one(&self.owner_id),
-            "instance.group-id" | "group-id" => many(self.security_groups.iter().map(|g| g.group_id.as_str())),
-            "instance.group-name" | "group-name" => {
-                many(self.security_groups.iter().filter_map(|g| g.group_name.as_deref()))
+            "instance.group-id" | "group-id" => {
+                many(self.security_groups.iter().map(|g| g.group_id.as_str()))
             }
-            _ => None,
-        }
+            "instance.group-name" | "group-name" => many(
+                self.security_groups
+                    .iter()
+                    .filter_map(|g| g.group_name.as_deref()),
+            ),
+            _ => return None,
+        })
     }
 }
 
@@ -245,15 +252,23 @@ impl Row for NetworkInterface {
         keys.extend(self.instance_id().map(str::to_owned));
         if let Some(subnet) = &self.subnet_id {
             let primary = self.private_ip_address.as_ref();
-            let others = self.private_ip_addresses.iter().map(|address| &address.private_ip_address);
-            keys.extend(primary.into_iter().chain(others).map(|address| address_key(subnet, address)));
+            let others = self
+                .private_ip_addresses
+                .iter()
+                .map(|address| &address.private_ip_address);
+            keys.extend(
+                primary
+                    .into_iter()
+                    .chain(others)
+                    .map(|address| address_key(subnet, address)),
+            );
         }
         keys
     }
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
         let attachment = self.attachment.as_ref();
-        match filter {
+        Some(match filter {
             "network-interface-id" => one(&self.network_interface_id),
             "description" => one(&self.description),
             "subnet-id" => maybe(self.subnet_id.as_ref()),
@@ -268,9 +283,11 @@ impl Row for NetworkInterface {
             "source-dest-check" => shown([self.source_dest_check]),
             "private-ip-address" => maybe(self.private_ip_address.as_ref()),
             "private-dns-name" => maybe(self.private_dns_name.as_ref()),
-            "addresses.private-ip-address" => {
-                many(self.private_ip_addresses.iter().map(|address| address.private_ip_address.as_str()))
-            }
+            "addresses.private-ip-address" => many(
+                self.private_ip_addresses
+                    .iter()
+                    .map(|address| address.private_ip_address.as_str()),
+            ),
             "group-id" => many(self.groups.iter().map(|group| group.group_id.as_str())),
             "group-name" => many(self.groups.iter().filter_map(|group| group.group_name.as_deref())),
             "association.public-ip" => maybe(self.association.as_ref().and_then(|a| a.public_ip.as_ref())),
@@ -280,7 +297,7 @@ impl Row for NetworkInterface {
             "attachment.device-index" => shown(attachment.map(|a| a.device_index)),
             "attachment.delete-on-termination" => shown(attachment.map(|a| a.delete_on_termination)),
             "attachment.status" => maybe(attachment.and_then(|a| a.status.as_ref())),
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 }

@@ -39,7 +39,7 @@ impl Row for TrafficMirrorTarget {
     }
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
-        match filter {
+        Some(match filter {
             "traffic-mirror-target-id" => one(&self.traffic_mirror_target_id),
             "network-interface-id" => maybe(self.network_interface_id.as_ref()),
             "network-load-balancer-arn" => maybe(self.network_load_balancer_arn.as_ref()),
@@ -47,8 +47,8 @@ impl Row for TrafficMirrorTarget {
             "description" => maybe(self.description.as_ref()),
             "owner-id" => maybe(self.owner_id.as_ref()),
             "type" => maybe(self.kind.as_ref()),
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -103,11 +103,11 @@ impl Row for TrafficMirrorFilter {
     );
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
-        match filter {
+        Some(match filter {
             "traffic-mirror-filter-id" => one(&self.traffic_mirror_filter_id),
             "description" => maybe(self.description.as_ref()),
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -133,8 +133,11 @@ pub(crate) fn network_id_key(virtual_network_id: i32) -> String {
 }
 
 impl Row for TrafficMirrorSession {
-    const KEYED_FILTERS: &'static [&'static str] =
-        &["network-interface-id", "traffic-mirror-target-id", "traffic-mirror-filter-id"];
+    const KEYED_FILTERS: &'static [&'static str] = &[
+        "network-interface-id",
+        "traffic-mirror-target-id",
+        "traffic-mirror-filter-id",
+    ];
 
     row!(
         TrafficMirrorSession,
@@ -159,7 +162,7 @@ impl Row for TrafficMirrorSession {
     }
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
-        match filter {
+        Some(match filter {
             "traffic-mirror-session-id" => one(&self.traffic_mirror_session_id),
             "traffic-mirror-target-id" => one(&self.traffic_mirror_target_id),
             "traffic-mirror-filter-id" => one(&self.traffic_mirror_filter_id),
@@ -169,7 +172,7 @@ impl Row for TrafficMirrorSession {
             "session-number" => shown([self.session_number]),
             "virtual-network-id" => shown(self.virtual_network_id),
             "description" => maybe(self.description.as_ref()),
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 }

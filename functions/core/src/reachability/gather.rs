@@ -1,0 +1,322 @@
+//! The first two rules, `target` and `availability-zone`, and whether the source is to be mirrored at all.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+
+use super::{Advisories, add_new, consent_verdict, is_local, type_verdict};
+use crate::config::{Consent, UnverifiableTargets};
+use crate::ids::TargetId;
+use crate::network::{NetworkInterface, TrafficMirrorTarget};
+use crate::pipeline::{
+    Candidacy, Candidate, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection, Source,
+    TargetKind,
+};
+
+/// A target as it is configured, and what EC2 shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisibleTarget {
+    /// `tmt-…`, as configured.
+    pub target_id: TargetId,
+    /// The target. `None` where EC2 does not show it.
+    pub target: Option<TrafficMirrorTarget>,
+    /// The interfaces of its endpoints. Empty where EC2 shows none, as for a target of another account.
+    pub endpoints: Vec<NetworkInterface>,
+}
+
+/// What [`gather`] decides by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatherSettings {
+    /// Only endpoints in the source's zone are candidates.
+    pub local_zone_only: bool,
+    /// The tags by which interfaces opt out. Opting in is judged on the instance, before.
+    pub consent: Consent,
+    /// What becomes of a target whose interfaces are not visible.
+    pub unverifiable: UnverifiableTargets,
+}
+
+/// Rules 1 `target` and 2 `availability-zone`, in the order of `targets`.
+///
+/// The source itself is left out, and then there are no candidates, where
+/// - its own tags opt out, or its type cannot be mirrored ([`type_verdict`]);
+/// - it has no primary private IPv4 address: IPv6-only subnets are not supported (VPC Traffic Mirroring guide,
+///   "Traffic Mirroring limitations");
+/// - it is a target's own interface: an interface cannot be a source and a target at once (same guide,
+///   "Traffic Mirroring considerations"). That target is rejected by `target` besides;
+/// - it is on the instance of a target's interface: a sensor that mirrors itself mirrors its own mirror.
+///
+/// A target is rejected where EC2 does not show it or it can receive no IPv4 packet (`target`); where the
+/// setting asks for local zones and none of its endpoints is in the source's (`availability-zone`); where its
+/// interfaces or their zones are not visible (`unverifiable`). With [`UnverifiableTargets::Allow`] the last is
+/// a candidate, without endpoints if none is visible, and an advisory says so.
+pub fn gather(
+    request: MirrorRequest,
+    observed_at: Timestamp,
+    used_session_numbers: Vec<i32>,
+    source: &NetworkInterface,
+    targets: Vec<VisibleTarget>,
+    settings: &GatherSettings,
+) -> Candidacy {
+    let address = source.private_ip_address.parse::<Ipv4Addr>().ok();
+    let left_out = left_out(&request, source, address, &targets, settings);
+    let mut candidacy = Candidacy {
+        request,
+        observed_at,
+        used_session_numbers,
+        left_out,
+        source: address.map(|private_ip| Source {
+            private_ip,
+            availability_zone: source.availability_zone.clone(),
+            subnet_id: source.subnet_id.clone(),
+            vpc_id: source.vpc_id.clone(),
+            groups: source.groups.iter().map(|group| group.group_id.clone()).collect(),
+        }),
+        candidates: Vec::new(),
+        rejections: Vec::new(),
+        advisories: Vec::new(),
+    };
+    let Some(from) = candidacy.source.as_ref().filter(|_| candidacy.left_out.is_none()) else {
+        candidacy.rejections = targets
+            .iter()
+            .filter(|target| target.endpoints.iter().any(|endpoint| is_same(endpoint, source)))
+            .map(|target| Rejection {
+                target_id: target.target_id.clone(),
+                stage: RejectedBy::Target,
+                reason: "its interface is the source itself".to_owned(),
+                evidence: source.network_interface_id.clone(),
+            })
+            .collect();
+        return candidacy;
+    };
+
+    let mut advisories = Advisories::default();
+    for target in targets {
+        match judge(from, target, settings, &mut advisories) {
+            Ok(candidate) => candidacy.candidates.push(candidate),
+            Err(rejection) => candidacy.rejections.push(rejection),
+        }
+    }
+    candidacy.advisories.extend(advisories.into_texts());
+    candidacy
+}
+
+fn is_same(endpoint: &NetworkInterface, source: &NetworkInterface) -> bool {
+    endpoint.network_interface_id == source.network_interface_id
+}
+
+fn left_out(
+    request: &MirrorRequest,
+    source: &NetworkInterface,
+    address: Option<Ipv4Addr>,
+    targets: &[VisibleTarget],
+    settings: &GatherSettings,
+) -> Option<LeftOut> {
+    let interface_id = &request.interface_id;
+    let opt_out_only = Consent {
+        opt_in: None,
+        opt_out: settings.consent.opt_out.clone(),
+    };
+    let whose = format!("interface {interface_id}");
+    consent_verdict(interface_id, &source.tag_set, &opt_out_only, &whose)
+        .or_else(|| type_verdict(interface_id, &source.interface_type))
+        .or_else(|| {
+            let reason = match address {
+                None if source.private_ip_address.is_empty() => {
+                    "it has no primary private IPv4 address: IPv6-only subnets cannot be mirrored".to_owned()
+                }
+                None => format!(
+                    "its address `{}` is not an IPv4 address",
+                    source.private_ip_address
+                ),
+                Some(_) => sensor_of(request, source, targets)?,
+            };
+            Some(LeftOut {
+                interface_id: interface_id.clone(),
+                outcome: Outcome::NotMirrorable,
+                reason,
+            })
+        })
+}
+
+/// Which sensor the source belongs to, if any, in words.
+fn sensor_of(
+    request: &MirrorRequest,
+    source: &NetworkInterface,
+    targets: &[VisibleTarget],
+) -> Option<String> {
+    let instance_of = |interface: &NetworkInterface| interface.attachment.clone()?.instance_id;
+    let own = instance_of(source).unwrap_or_else(|| request.instance_id.to_string());
+    targets.iter().find_map(|target| {
+        target.endpoints.iter().find_map(|endpoint| {
+            if is_same(endpoint, source) {
+                Some(format!(
+                    "it is a sensor's own: the interface of {}",
+                    target.target_id
+                ))
+            } else if instance_of(endpoint).is_some_and(|instance| instance == own) {
+                Some(format!(
+                    "it is a sensor's own: instance {own} is behind {}",
+                    target.target_id
+                ))
+            } else {
+                None
+            }
+        })
+    })
+}
+
+fn judge(
+    source: &Source,
+    visible: VisibleTarget,
+    settings: &GatherSettings,
+    advisories: &mut Advisories,
+) -> Result<Candidate, Rejection> {
+    let VisibleTarget {
+        target_id,
+        target,
+        endpoints: interfaces,
+    } = visible;
+    let rejection = |stage, reason: &str, evidence: String| Rejection {
+        target_id: target_id.clone(),
+        stage,
+        reason: reason.to_owned(),
+        evidence,
+    };
+    let allow = settings.unverifiable == UnverifiableTargets::Allow;
+
+    let Some(target) = target else {
+        return Err(rejection(
+            RejectedBy::Target,
+            "not found: check TargetIds, or share the target with this account by RAM",
+            "EC2 does not show it".to_owned(),
+        ));
+    };
+    let Some((kind, behind)) = kind_of(&target) else {
+        return Err(rejection(
+            RejectedBy::Target,
+            "it is of a kind that is not supported",
+            "it names no interface, Network Load Balancer or Gateway Load Balancer endpoint".to_owned(),
+        ));
+    };
+
+    let mut unusable = Vec::new();
+    let mut unknown = Vec::new();
+    if interfaces.is_empty() {
+        unknown.push(behind.to_owned());
+    }
+    let mut endpoints = Vec::new();
+    for interface in interfaces {
+        let id = &interface.network_interface_id;
+        if let Ok(private_ip) = interface.private_ip_address.parse() {
+            endpoints.push(Endpoint {
+                interface_id: interface.network_interface_id,
+                private_ip,
+                availability_zone: interface.availability_zone,
+                subnet_id: interface.subnet_id,
+                groups: interface.groups.into_iter().map(|group| group.group_id).collect(),
+            });
+        } else if interface.private_ip_address.is_empty() {
+            unusable.push(format!("{id} has no IPv4 address"));
+        } else {
+            unknown.push(format!(
+                "{id} has the malformed address `{}`",
+                interface.private_ip_address
+            ));
+        }
+    }
+    if endpoints.is_empty() {
+        return if unknown.is_empty() {
+            Err(rejection(
+                RejectedBy::Target,
+                "mirrored packets are IPv4 and it cannot receive them",
+                unusable.join("; "),
+            ))
+        } else if allow {
+            advisories.note(
+                "its interface is not visible to this account, its zone is unchecked",
+                &target_id,
+            );
+            Ok(Candidate {
+                target_id,
+                kind,
+                local: false,
+                endpoints,
+            })
+        } else {
+            Err(rejection(
+                RejectedBy::Unverifiable,
+                "its interface is not visible to this account",
+                unknown.join("; "),
+            ))
+        };
+    }
+
+    if settings.local_zone_only {
+        let zone_known = |endpoint: &Endpoint| {
+            !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty()
+        };
+        if !endpoints.iter().any(|endpoint| is_local(source, endpoint)) {
+            let unknown: Vec<_> = endpoints
+                .iter()
+                .filter(|endpoint| !zone_known(endpoint))
+                .map(|endpoint| endpoint.interface_id.as_str())
+                .collect();
+            if unknown.is_empty() {
+                let mut zones = Vec::new();
+                for endpoint in &endpoints {
+                    add_new(&mut zones, endpoint.availability_zone.clone());
+                }
+                return Err(rejection(
+                    RejectedBy::AvailabilityZone,
+                    "it has no endpoint in the source's zone",
+                    format!(
+                        "source in {}, target in {}",
+                        source.availability_zone,
+                        zones.join(", ")
+                    ),
+                ));
+            }
+            if !allow {
+                let missing = if source.availability_zone.is_empty() {
+                    "the source's zone is not known".to_owned()
+                } else {
+                    format!("the zone of {} is not known", unknown.join(", "))
+                };
+                return Err(rejection(
+                    RejectedBy::Unverifiable,
+                    "its zone cannot be compared",
+                    missing,
+                ));
+            }
+            advisories.note("its zone is not known, kept unchecked", &target_id);
+        }
+        endpoints.retain(|endpoint| is_local(source, endpoint) || (allow && !zone_known(endpoint)));
+    }
+    let local = endpoints.iter().any(|endpoint| is_local(source, endpoint));
+    Ok(Candidate {
+        target_id,
+        kind,
+        local,
+        endpoints,
+    })
+}
+
+/// A target's kind, and the name of what is behind it.
+fn kind_of(target: &TrafficMirrorTarget) -> Option<(TargetKind, &str)> {
+    let named = |name: &'_ Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+    let kind = |name: &'_ Option<String>, kind| named(name).then_some(kind);
+    let kind = kind(&target.network_interface_id, TargetKind::NetworkInterface)
+        .or_else(|| kind(&target.network_load_balancer_arn, TargetKind::NetworkLoadBalancer))
+        .or_else(|| {
+            kind(
+                &target.gateway_load_balancer_endpoint_id,
+                TargetKind::GatewayLoadBalancerEndpoint,
+            )
+        })?;
+    let behind = match kind {
+        TargetKind::NetworkInterface => &target.network_interface_id,
+        TargetKind::NetworkLoadBalancer => &target.network_load_balancer_arn,
+        TargetKind::GatewayLoadBalancerEndpoint => &target.gateway_load_balancer_endpoint_id,
+    };
+    Some((kind, behind.as_deref()?))
+}

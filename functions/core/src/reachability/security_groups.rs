@@ -1,0 +1,230 @@
+//! The rule `security-group`: the endpoint's groups let UDP 4789 in from the source.
+//!
+//! Groups only allow, and all groups of an interface count together (VPC user guide, "Security group rules").
+//! A rule that names a group matches by the source's membership, not by its address.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds};
+use crate::config::UnverifiableTargets;
+use crate::network::{IpPermission, PrefixListEntry, SecurityGroup, UserIdGroupPair};
+use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source, TargetKind};
+
+const RULE: Rule = Rule {
+    stage: RejectedBy::SecurityGroup,
+    blocked: "its security groups do not let the source in",
+    unknown: "it cannot be told whether its security groups let the source in",
+    unseen: "its security groups are not visible to this account, unchecked",
+};
+
+const NO_GROUPS_ON_NLB: &str =
+    "a load balancer without security groups: those of its own targets are not checked";
+const NO_GROUPS_ON_GWLBE: &str =
+    "a Gateway Load Balancer endpoint has no security groups: those of the appliances are not checked";
+
+/// Rule 3. `groups` and `prefix_lists` are what EC2 shows, by id: what is missing there is not visible.
+///
+/// An endpoint passes where one rule of one of its groups admits UDP 4789 from the source. A group or prefix
+/// list that is not visible and a rule that is malformed admit nothing, but where nothing else does either,
+/// the endpoint is `unverifiable` rather than rejected by this rule, and the evidence names them.
+///
+/// A Network Load Balancer without groups passes, and so does a Gateway Load Balancer endpoint, which has none
+/// (AWS PrivateLink guide, "Access virtual appliances"), each with an advisory. A plain interface without
+/// groups lets nothing in.
+#[allow(clippy::implicit_hasher, reason = "both maps are made for this call")]
+pub fn filter_security_groups(
+    candidacy: Candidacy,
+    groups: &HashMap<String, SecurityGroup>,
+    prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+    unverifiable: UnverifiableTargets,
+) -> Candidacy {
+    // What a group says depends on the source alone, and sensors share groups.
+    let mut judged: HashMap<String, Judged> = HashMap::new();
+    apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
+        if kind == TargetKind::GatewayLoadBalancerEndpoint {
+            return Finding::Unchecked(NO_GROUPS_ON_GWLBE);
+        }
+        if endpoint.groups.is_empty() {
+            return match kind {
+                TargetKind::NetworkLoadBalancer => Finding::Unchecked(NO_GROUPS_ON_NLB),
+                _ => Finding::Blocked(format!("{} has no security group", endpoint.interface_id)),
+            };
+        }
+        for id in &endpoint.groups {
+            if !judged.contains_key(id) {
+                judged.insert(id.clone(), judge_group(id, groups.get(id), source, prefix_lists));
+            }
+        }
+        together(source, endpoint, &judged)
+    })
+}
+
+/// Every group of every endpoint that is left, except where groups do not count.
+pub fn groups_to_describe(candidacy: &Candidacy) -> BTreeSet<String> {
+    candidacy
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.kind != TargetKind::GatewayLoadBalancerEndpoint)
+        .flat_map(|candidate| &candidate.endpoints)
+        .flat_map(|endpoint| endpoint.groups.iter().cloned())
+        .collect()
+}
+
+/// The prefix lists of those rules that could admit UDP 4789: no other list can matter.
+pub fn prefix_lists_to_read<'a>(groups: impl IntoIterator<Item = &'a SecurityGroup>) -> BTreeSet<String> {
+    groups
+        .into_iter()
+        .flat_map(|group| &group.ip_permissions)
+        .filter(|permission| is_for_mirrored_packets(permission) != Truth::No)
+        .flat_map(|permission| {
+            permission
+                .prefix_list_ids
+                .iter()
+                .map(|list| list.prefix_list_id.clone())
+        })
+        .collect()
+}
+
+/// What one group says of the source.
+#[derive(Default)]
+struct Judged {
+    admits: bool,
+    rules: usize,
+    doubts: Vec<String>,
+}
+
+fn together(source: &Source, endpoint: &Endpoint, judged: &HashMap<String, Judged>) -> Finding {
+    let mut rules = 0;
+    let mut doubts = Vec::new();
+    for group in endpoint.groups.iter().filter_map(|id| judged.get(id)) {
+        if group.admits {
+            return Finding::Passes;
+        }
+        rules += group.rules;
+        doubts.extend(group.doubts.iter().cloned());
+    }
+    if doubts.is_empty() {
+        let plural = if rules == 1 { "" } else { "s" };
+        Finding::Blocked(format!(
+            "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
+            endpoint.groups.join(", "),
+            source.private_ip
+        ))
+    } else {
+        Finding::Unknown(doubts.join(", "))
+    }
+}
+
+fn judge_group(
+    id: &str,
+    group: Option<&SecurityGroup>,
+    source: &Source,
+    prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+) -> Judged {
+    let Some(group) = group else {
+        return Judged {
+            doubts: vec![format!("{id} is not visible")],
+            ..Judged::default()
+        };
+    };
+    let mut judged = Judged {
+        rules: group.ip_permissions.len(),
+        ..Judged::default()
+    };
+    for permission in &group.ip_permissions {
+        let for_packets = is_for_mirrored_packets(permission);
+        if for_packets == Truth::No {
+            continue;
+        }
+        let mut doubts = Vec::new();
+        let is_for_source = is_for_source(permission, source, prefix_lists, &mut doubts);
+        if for_packets == Truth::Unknown {
+            if is_for_source || !doubts.is_empty() {
+                add_new(
+                    &mut judged.doubts,
+                    format!("{id} has a rule with {}", malformed(permission)),
+                );
+            }
+        } else if is_for_source {
+            judged.admits = true;
+            return judged;
+        } else {
+            for doubt in doubts {
+                add_new(&mut judged.doubts, format!("{id} has a rule with {doubt}"));
+            }
+        }
+    }
+    judged
+}
+
+fn malformed(permission: &IpPermission) -> String {
+    match Protocol::of(&permission.ip_protocol) {
+        Protocol::Malformed => format!("the malformed protocol `{}`", permission.ip_protocol),
+        _ => "half a port range".to_owned(),
+    }
+}
+
+/// Whether a rule's protocol and ports cover UDP 4789. Both ends of a range belong to it; without ports, or
+/// from port -1, it is for every port.
+fn is_for_mirrored_packets(permission: &IpPermission) -> Truth {
+    match Protocol::of(&permission.ip_protocol) {
+        Protocol::All => Truth::Yes,
+        Protocol::Other => Truth::No,
+        Protocol::Malformed => Truth::Unknown,
+        Protocol::Udp => match (permission.from_port, permission.to_port) {
+            (None, None) | (Some(-1), _) => Truth::Yes,
+            (Some(from), Some(to)) => Truth::of((from..=to).contains(&MIRROR_PORT)),
+            _ => Truth::Unknown,
+        },
+    }
+}
+
+/// Whether the source is among a rule's sources. What cannot be told goes to `doubts`.
+fn is_for_source(
+    permission: &IpPermission,
+    source: &Source,
+    prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+    doubts: &mut Vec<String>,
+) -> bool {
+    if permission
+        .user_id_group_pairs
+        .iter()
+        .any(|pair| is_member(source, pair))
+    {
+        return true;
+    }
+    for range in &permission.ip_ranges {
+        match cidr_holds(&range.cidr_ip, source.private_ip) {
+            Truth::Yes => return true,
+            Truth::No => {}
+            Truth::Unknown => doubts.push(format!("the malformed range `{}`", range.cidr_ip)),
+        }
+    }
+    for list in &permission.prefix_list_ids {
+        let Some(entries) = prefix_lists.get(&list.prefix_list_id) else {
+            doubts.push(format!("{}, which is not visible", list.prefix_list_id));
+            continue;
+        };
+        for entry in entries {
+            match cidr_holds(&entry.cidr, source.private_ip) {
+                Truth::Yes => return true,
+                Truth::No => {}
+                Truth::Unknown => doubts.push(format!(
+                    "{}, which has the malformed entry `{}`",
+                    list.prefix_list_id, entry.cidr
+                )),
+            }
+        }
+    }
+    false
+}
+
+/// Whether the source is a member of the group that a rule names. A group of a peered VPC counts while the
+/// peering is active (VPC peering guide, "Update your security groups to reference peer security groups").
+fn is_member(source: &Source, pair: &UserIdGroupPair) -> bool {
+    let peered = pair
+        .peering_status
+        .as_deref()
+        .is_none_or(|status| status.is_empty() || status == "active");
+    peered && source.groups.contains(&pair.group_id)
+}

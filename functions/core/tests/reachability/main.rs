@@ -1,0 +1,12 @@
+//! The reachability rules: their edges one by one, the known defects of other tools one by one, and random
+//! networks against a second implementation that shares no code with the first.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+mod defects;
+mod gather;
+mod naive;
+mod network_acls;
+mod properties;
+mod security_groups;
+mod source;
+mod support;

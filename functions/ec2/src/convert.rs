@@ -1,0 +1,196 @@
+//! From the SDK's types to the core's. A member that EC2 leaves out becomes the core type's empty value.
+
+use aws_sdk_ec2::types as sdk;
+use mirrorstep_core::network as core;
+use mirrorstep_core::pipeline::ObservedSession;
+
+fn tags(tags: Option<Vec<sdk::Tag>>) -> Vec<core::Tag> {
+    tags.unwrap_or_default()
+        .into_iter()
+        .filter_map(|tag| {
+            Some(core::Tag {
+                key: tag.key?,
+                value: tag.value.unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn reservation(reservation: sdk::Reservation) -> Vec<core::Instance> {
+    reservation
+        .instances
+        .unwrap_or_default()
+        .into_iter()
+        .map(instance)
+        .collect()
+}
+
+fn instance(instance: sdk::Instance) -> core::Instance {
+    core::Instance {
+        instance_id: instance.instance_id.unwrap_or_default(),
+        state: core::InstanceState {
+            name: instance
+                .state
+                .and_then(|s| s.name)
+                .map(|n| n.as_str().to_owned())
+                .unwrap_or_default(),
+        },
+        network_interfaces: instance
+            .network_interfaces
+            .unwrap_or_default()
+            .into_iter()
+            .map(|interface| core::InstanceNetworkInterface {
+                network_interface_id: interface.network_interface_id.unwrap_or_default(),
+                interface_type: interface.interface_type.unwrap_or_default(),
+            })
+            .collect(),
+        tags: tags(instance.tags),
+    }
+}
+
+pub(crate) fn target(target: sdk::TrafficMirrorTarget) -> core::TrafficMirrorTarget {
+    core::TrafficMirrorTarget {
+        traffic_mirror_target_id: target.traffic_mirror_target_id.unwrap_or_default(),
+        network_interface_id: target.network_interface_id,
+        network_load_balancer_arn: target.network_load_balancer_arn,
+        gateway_load_balancer_endpoint_id: target.gateway_load_balancer_endpoint_id,
+        owner_id: target.owner_id.unwrap_or_default(),
+        tags: tags(target.tags),
+    }
+}
+
+/// A session whose ids are whole. Any other is no session that a decision can rest on.
+pub(crate) fn session(session: sdk::TrafficMirrorSession) -> Option<ObservedSession> {
+    Some(ObservedSession {
+        session_id: session.traffic_mirror_session_id?.parse().ok()?,
+        target_id: session.traffic_mirror_target_id?.parse().ok()?,
+        session_number: session.session_number?,
+    })
+}
+
+pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::NetworkInterface {
+    core::NetworkInterface {
+        network_interface_id: interface.network_interface_id.unwrap_or_default(),
+        availability_zone: interface.availability_zone.unwrap_or_default(),
+        description: interface.description.unwrap_or_default(),
+        interface_type: interface
+            .interface_type
+            .map(|t| t.as_str().to_owned())
+            .unwrap_or_default(),
+        private_ip_address: interface.private_ip_address.unwrap_or_default(),
+        subnet_id: interface.subnet_id.unwrap_or_default(),
+        vpc_id: interface.vpc_id.unwrap_or_default(),
+        groups: interface
+            .groups
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|group| {
+                Some(core::GroupIdentifier {
+                    group_id: group.group_id?,
+                })
+            })
+            .collect(),
+        attachment: interface.attachment.map(|a| core::Attachment {
+            instance_id: a.instance_id,
+        }),
+        tag_set: tags(interface.tag_set),
+    }
+}
+
+pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> (String, Vec<String>) {
+    (
+        endpoint.vpc_endpoint_id.unwrap_or_default(),
+        endpoint.network_interface_ids.unwrap_or_default(),
+    )
+}
+
+pub(crate) fn security_group(group: sdk::SecurityGroup) -> core::SecurityGroup {
+    core::SecurityGroup {
+        group_id: group.group_id.unwrap_or_default(),
+        vpc_id: group.vpc_id.unwrap_or_default(),
+        ip_permissions: group
+            .ip_permissions
+            .unwrap_or_default()
+            .into_iter()
+            .map(ip_permission)
+            .collect(),
+    }
+}
+
+fn ip_permission(permission: sdk::IpPermission) -> core::IpPermission {
+    core::IpPermission {
+        ip_protocol: permission.ip_protocol.unwrap_or_default(),
+        from_port: permission.from_port,
+        to_port: permission.to_port,
+        ip_ranges: permission
+            .ip_ranges
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|range| {
+                Some(core::IpRange {
+                    cidr_ip: range.cidr_ip?,
+                })
+            })
+            .collect(),
+        user_id_group_pairs: permission
+            .user_id_group_pairs
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|pair| {
+                Some(core::UserIdGroupPair {
+                    group_id: pair.group_id?,
+                    peering_status: pair.peering_status,
+                })
+            })
+            .collect(),
+        prefix_list_ids: permission
+            .prefix_list_ids
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|list| {
+                Some(core::PrefixListId {
+                    prefix_list_id: list.prefix_list_id?,
+                })
+            })
+            .collect(),
+    }
+}
+
+pub(crate) fn prefix_list_entry(entry: sdk::PrefixListEntry) -> Option<core::PrefixListEntry> {
+    Some(core::PrefixListEntry { cidr: entry.cidr? })
+}
+
+pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> core::NetworkAcl {
+    core::NetworkAcl {
+        network_acl_id: acl.network_acl_id.unwrap_or_default(),
+        associations: acl
+            .associations
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|association| {
+                Some(core::NetworkAclAssociation {
+                    subnet_id: association.subnet_id?,
+                })
+            })
+            .collect(),
+        entries: acl
+            .entries
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| core::NetworkAclEntry {
+                rule_number: entry.rule_number.unwrap_or_default(),
+                egress: entry.egress.unwrap_or_default(),
+                protocol: entry.protocol.unwrap_or_default(),
+                port_range: entry.port_range.map(|ports| core::PortRange {
+                    from: ports.from,
+                    to: ports.to,
+                }),
+                cidr_block: entry.cidr_block,
+                rule_action: entry
+                    .rule_action
+                    .map(|a| a.as_str().to_owned())
+                    .unwrap_or_default(),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,123 @@
+//! Traffic mirror sessions: reading, creating, tagging, deleting.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::pipeline::ObservedSession;
+use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
+
+use crate::{CreateRefusal, Ec2, convert, describe, failure, filter, filters};
+
+/// The tag that a session of ours has from its first moment, with the value `true`.
+pub const MANAGED_TAG: &str = "mirrorstep:managed";
+
+/// Tags, by key.
+pub type Tags = BTreeMap<String, String>;
+
+impl Ec2 {
+    /// The sessions of which the interface is the source (`DescribeTrafficMirrorSessions`).
+    pub async fn sessions_from(&self, interface: &InterfaceId) -> Result<Vec<ObservedSession>, StageError> {
+        let call = self
+            .0
+            .describe_traffic_mirror_sessions()
+            .filters(filter("network-interface-id", [interface]));
+        let sessions = describe!(
+            call,
+            "DescribeTrafficMirrorSessions",
+            traffic_mirror_sessions,
+            convert::session
+        );
+        Ok(sessions.into_iter().flatten().collect())
+    }
+
+    /// How many sessions each of these targets has (`DescribeTrafficMirrorSessions`).
+    pub async fn count_sessions_to(
+        &self,
+        targets: &[TargetId],
+    ) -> Result<HashMap<TargetId, u64>, StageError> {
+        let mut counts: HashMap<TargetId, u64> = targets.iter().map(|target| (target.clone(), 0)).collect();
+        for filter in filters("traffic-mirror-target-id", targets) {
+            let call = self.0.describe_traffic_mirror_sessions().filters(filter);
+            let sessions = describe!(
+                call,
+                "DescribeTrafficMirrorSessions",
+                traffic_mirror_sessions,
+                convert::session
+            );
+            for session in sessions.into_iter().flatten() {
+                *counts.entry(session.target_id).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Creates the session of a reservation (`CreateTrafficMirrorSession`). Every parameter comes from the
+    /// reservation, so that the call made twice is the same call: EC2 answers both times with one session.
+    pub async fn create_session(&self, assignment: &Assignment) -> Result<SessionId, CreateRefusal> {
+        let output = self
+            .0
+            .create_traffic_mirror_session()
+            .network_interface_id(assignment.interface_id.as_str())
+            .traffic_mirror_target_id(assignment.target_id.as_str())
+            .traffic_mirror_filter_id(assignment.filter_id.as_str())
+            .session_number(assignment.session_number)
+            .set_virtual_network_id(assignment.virtual_network_id)
+            .set_packet_length(assignment.packet_length)
+            .description("Managed by mirrorstep")
+            .client_token(&assignment.client_token)
+            .tag_specifications(
+                TagSpecification::builder()
+                    .resource_type(ResourceType::TrafficMirrorSession)
+                    .tags(Tag::builder().key(MANAGED_TAG).value("true").build())
+                    .build(),
+            )
+            .send()
+            .await
+            .map_err(|error| failure::of_create(&error, assignment))?;
+        output
+            .traffic_mirror_session
+            .and_then(convert::session)
+            .map(|session| session.session_id)
+            .ok_or_else(|| {
+                CreateRefusal::Undecided(StageError::new(
+                    mirrorstep_core::ErrorName::Ec2Unavailable,
+                    format!(
+                        "CreateTrafficMirrorSession for {} answered without a whole session",
+                        assignment.interface_id
+                    ),
+                ))
+            })
+    }
+
+    /// Deletes a session (`DeleteTrafficMirrorSession`). One that is not there is deleted.
+    pub async fn delete_session(&self, session: &SessionId) -> Result<(), StageError> {
+        match self
+            .0
+            .delete_traffic_mirror_session()
+            .traffic_mirror_session_id(session.as_str())
+            .send()
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if failure::is_not_found(&error) => Ok(()),
+            Err(error) => Err(failure::of_session("DeleteTrafficMirrorSession", session, &error)),
+        }
+    }
+
+    /// Sets tags on a session (`CreateTags`), over those of the same keys.
+    pub async fn tag_session(&self, session: &SessionId, tags: &Tags) -> Result<(), StageError> {
+        let tags = tags
+            .iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect();
+        self.0
+            .create_tags()
+            .resources(session.as_str())
+            .set_tags(Some(tags))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| failure::of_session("CreateTags", session, &error))
+    }
+}

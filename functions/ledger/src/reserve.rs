@@ -1,0 +1,201 @@
+//! Reserving a place on the least loaded sensor.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use jiff::Timestamp;
+use mirrorstep_core::assignment::{Assignment, NewReservation, SensorLoad, Standing, judge, least_loaded};
+use mirrorstep_core::config::SessionSettings;
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
+
+use crate::{Counter, Ledger, Refusal, Release, failure, items};
+
+/// Who wants a place, and where it may be.
+#[derive(Debug, Clone)]
+pub struct ReserveRequest<'a> {
+    /// The source interface.
+    pub interface_id: &'a InterfaceId,
+    /// Its instance.
+    pub instance_id: &'a InstanceId,
+    /// The sensors to choose from, each with whether it is in the source's zone.
+    pub candidates: &'a [(TargetId, bool)],
+    /// The session numbers that are taken on the interface.
+    pub used_session_numbers: &'a [i32],
+    /// What the session is to be created with.
+    pub settings: &'a SessionSettings,
+    /// When EC2 was asked for the interface's sessions, and showed none that counts.
+    pub observed_at: Timestamp,
+    /// The execution that asks.
+    pub execution_arn: &'a str,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reservation {
+    /// A place is held: newly, or since an earlier try or another execution of the same interface.
+    Reserved {
+        /// The reservation.
+        assignment: Assignment,
+        /// The loads that it rests on.
+        loads: Vec<SensorLoad>,
+    },
+    /// The interface has an active assignment.
+    Mirrored(Assignment),
+    /// Every candidate is full.
+    Full(Vec<SensorLoad>),
+    /// These candidates have never been counted.
+    Uncounted(Vec<TargetId>),
+}
+
+impl Ledger {
+    /// Reserves a place on the least loaded candidate, or answers with the live assignment that the interface
+    /// has.
+    ///
+    /// The loads are read once. The place is taken by a transaction that is guarded by "no more than I read";
+    /// a guard that fails brings the value that made it fail, and the choice is made again with it. So a
+    /// sensor picked had, at commit, no more load than any other candidate had when read. That no assignment
+    /// is live is not read either but guarded: one that is comes back with the failure.
+    pub async fn reserve(&self, request: &ReserveRequest<'_>) -> Result<Reservation, StageError> {
+        let mut loads = self
+            .loads(request.candidates.iter().map(|(target, _)| target))
+            .await?;
+        let uncounted: Vec<TargetId> = request
+            .candidates
+            .iter()
+            .filter(|(target, _)| !loads.iter().any(|load| load.target_id == *target))
+            .map(|(target, _)| target.clone())
+            .collect();
+        if !uncounted.is_empty() {
+            return Ok(Reservation::Uncounted(uncounted));
+        }
+        let mut before: Option<Assignment> = None;
+        for attempt in 0..Self::TRIES {
+            let now = self.now();
+            let candidates = request.candidates.iter().map(|(target, local)| (target, *local));
+            let Some(read) = least_loaded(request.interface_id, candidates, &loads, now) else {
+                return Ok(Reservation::Full(loads));
+            };
+            let event = NewReservation {
+                interface_id: request.interface_id,
+                instance_id: request.instance_id,
+                target_id: &read.target_id,
+                used_session_numbers: request.used_session_numbers,
+                settings: request.settings,
+                execution_arn: request.execution_arn,
+                at: now,
+            }
+            .event(before.as_ref());
+            match self
+                .write(before.as_ref(), &event, Counter::Up { read, now })
+                .await?
+            {
+                Ok(assignment) => return Ok(Reservation::Reserved { assignment, loads }),
+                Err(Refusal::Assignment(found)) => match found {
+                    Some(found) if found.is_live() => match self.settle(request, *found).await? {
+                        Settled::Answer(reservation) => return Ok(reservation),
+                        Settled::Released(released) => before = released,
+                    },
+                    found => before = found.map(|found| *found),
+                },
+                Err(Refusal::Load(Some(found))) => {
+                    tracing::debug!(target = %found.target_id, load = found.total(), attempt, "picked up meanwhile");
+                    if let Some(load) = loads.iter_mut().find(|load| load.target_id == found.target_id) {
+                        *load = found;
+                    }
+                }
+                Err(Refusal::Load(None) | Refusal::Conflict) => {
+                    Self::wait(request.interface_id, request.execution_arn, attempt).await;
+                }
+            }
+        }
+        Err(self.contention("reserve", request.interface_id))
+    }
+
+    /// What a live assignment, found where a new one was to be made, means for this request.
+    async fn settle(&self, request: &ReserveRequest<'_>, found: Assignment) -> Result<Settled, StageError> {
+        let settings = request.settings;
+        let acceptable = request
+            .candidates
+            .iter()
+            .any(|(target, _)| *target == found.target_id)
+            && found.filter_id == settings.filter_id
+            && found.virtual_network_id == settings.virtual_network_id
+            && found.packet_length == settings.packet_length;
+        match judge(&found, request.observed_at, acceptable, self.now()) {
+            Standing::Mirrored => Ok(Settled::Answer(Reservation::Mirrored(found))),
+            Standing::Shared => Ok(Settled::Answer(Reservation::Reserved {
+                assignment: found,
+                loads: Vec::new(),
+            })),
+            Standing::Busy => Err(StageError::new(
+                ErrorName::LedgerContention,
+                format!(
+                    "interface {} is being assigned to {} by {}, which is no candidate of this execution: it is \
+                     left the time to finish",
+                    found.interface_id, found.target_id, found.execution_arn
+                ),
+            )),
+            Standing::Void(reason) => {
+                tracing::info!(target = %found.target_id, generation = found.generation, "released: {reason}");
+                match self.release(&found, &reason, None, request.execution_arn).await? {
+                    // Read what stands now: the release may have been an earlier call's or another execution's.
+                    Release::Released | Release::Kept(_) => {
+                        Ok(Settled::Released(self.assignment(request.interface_id).await?))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The loads of these sensors, as far as the ledger knows them, read consistently.
+    async fn loads<'a>(
+        &self,
+        targets: impl IntoIterator<Item = &'a TargetId>,
+    ) -> Result<Vec<SensorLoad>, StageError> {
+        let mut keys: Vec<_> = targets.into_iter().map(items::load_key).collect();
+        let mut loads = Vec::with_capacity(keys.len());
+        let mut attempt = 0;
+        while !keys.is_empty() {
+            // BatchGetItem takes 100 keys.
+            let batch: Vec<_> = keys.drain(..keys.len().min(100)).collect();
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(batch))
+                .consistent_read(true)
+                .build()
+                .map_err(items::unwritable)?;
+            let output = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, request)
+                .send()
+                .await
+                .map_err(|error| self.failure("BatchGetItem", &error))?;
+            for item in output.responses.unwrap_or_default().into_values().flatten() {
+                loads.push(items::read(item)?);
+            }
+            let unprocessed: Vec<HashMap<_, _>> = output
+                .unprocessed_keys
+                .unwrap_or_default()
+                .into_values()
+                .flat_map(|keys| keys.keys)
+                .collect();
+            if !unprocessed.is_empty() {
+                if attempt == Self::TRIES {
+                    return Err(StageError::new(
+                        ErrorName::LedgerUnavailable,
+                        format!("BatchGetItem on {} left keys unread {attempt} times", self.table),
+                    ));
+                }
+                tokio::time::sleep(failure::jitter(&[&self.table], attempt)).await;
+                attempt += 1;
+                keys.extend(unprocessed);
+            }
+        }
+        Ok(loads)
+    }
+}
+
+enum Settled {
+    Answer(Reservation),
+    Released(Option<Assignment>),
+}

@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
+#[derive(Debug, Parser)]
+#[command(name = "mirrorstep", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole system on this machine once, and check what comes out.
+    ///
+    /// Makes a virtual environment for the local AWS stand-in, builds the functions, deploys
+    /// infra/template.yaml through CloudFormation, starts a made-up fleet all at once, waits for the
+    /// executions, and prints what became of every interface. Ends with status 0 only if every interface that
+    /// should be mirrored is, each once, evenly, and the ledger agrees with EC2. Cleans up after itself.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoOptions),
+    /// Run the same system, and leave it up for the AWS CLI until Ctrl-C.
+    #[command(after_help = LOCAL_EXAMPLES)]
+    Local(LocalOptions),
+}
+
+impl Command {
+    /// The options that every command with a stack has.
+    pub fn stack_options(&self) -> &StackOptions {
+        match self {
+            Self::Demo(options) => &options.stack,
+            Self::Local(options) => &options.stack,
+        }
+    }
+}
+
+const DEMO_EXAMPLES: &str = "Examples:
+  mirrorstep demo                                        forty instances
+  mirrorstep demo --instances 200 --json                 a crowd, for a program to read
+  mirrorstep demo --parameter LocalZoneOnly=false        with another setting of the template
+  mirrorstep demo --throttle off --lag 0s                an EC2 that never makes anyone wait";
+
+const LOCAL_EXAMPLES: &str = "Examples:
+  mirrorstep local                                       the demo's fleet, left running
+  mirrorstep local --no-start                            nothing started yet: send the events yourself
+  mirrorstep local --snapshot mine.json                  a world of your own, made by
+                                                         `jq -s add` over `aws ec2 describe-…` outputs
+  mirrorstep local --parameter TargetIds=                what a missing setting looks like
+  mirrorstep local --json                                one line of JSON with the environment, for a program";
+
+/// The options of `mirrorstep demo`.
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// The made-up fleet.
+    #[command(flatten)]
+    pub fleet: FleetOptions,
+    /// The stack.
+    #[command(flatten)]
+    pub stack: StackOptions,
+    /// Print one JSON object at the end on standard output, and everything else on standard error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `mirrorstep local`.
+#[derive(Debug, Args)]
+pub struct LocalOptions {
+    /// The made-up fleet.
+    #[command(flatten)]
+    pub fleet: FleetOptions,
+    /// The stack.
+    #[command(flatten)]
+    pub stack: StackOptions,
+    /// A world of your own in place of the made-up one: a JSON object of the lists that the AWS CLI prints.
+    /// Its targets and its first filter are used unless --parameter says otherwise.
+    #[arg(long, value_name = "FILE", conflicts_with = "ec2_endpoint")]
+    pub snapshot: Option<PathBuf>,
+    /// Do not start the instances.
+    #[arg(long)]
+    pub no_start: bool,
+    /// Print the environment as one line of JSON on standard output, then stay.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of the made-up fleet.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FleetOptions {
+    /// How many instances are started at once. The sensors grow with them, so that all interfaces fit.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=4000))]
+    pub instances: u32,
+    /// What the made-up world is derived from: the same seed makes the same world.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// The options of every command that runs the stack.
+#[derive(Debug, Args)]
+pub struct StackOptions {
+    /// The checkout to run. Without it, the one that the current directory is in.
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// Set a parameter of infra/template.yaml, in place of what the scenario sets or of its default. May be
+    /// given several times.
+    #[arg(long = "parameter", value_name = "KEY=VALUE")]
+    pub parameters: Vec<Parameter>,
+    /// Use this EC2 stand-in rather than ec2-sim. If it has traffic mirror targets its world is used as it is,
+    /// otherwise it is sent the made-up one (POST /_sim/snapshot).
+    #[arg(long, value_name = "URL")]
+    pub ec2_endpoint: Option<String>,
+    /// Whether ec2-sim refuses calls that come too fast, as EC2 does.
+    #[arg(long, value_enum, default_value_t = Throttle::Aws)]
+    pub throttle: Throttle,
+    /// How long a change stays invisible to ec2-sim's describes, such as 0s or 5s.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub lag: std::time::Duration,
+    /// Keep the directory with the logs of everything that ran, and print where it is.
+    #[arg(long)]
+    pub keep_logs: bool,
+}
+
+/// Whether ec2-sim throttles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Throttle {
+    /// By the buckets that EC2 documents.
+    Aws,
+    /// Never.
+    Off,
+}
+
+/// A parameter of the template with its value, possibly empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name in the template.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Parameter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Ok(Self {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                })
+            }
+            _ => Err(
+                "give a parameter of infra/template.yaml as `Key=Value`, such as `LocalZoneOnly=false`"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_parameter_is_split_at_its_first_equals_sign_and_may_be_empty() {
+        let parse = |text: &str| {
+            text.parse::<Parameter>()
+                .map(|parameter| (parameter.key, parameter.value))
+        };
+        assert_eq!(
+            parse("TargetTag=sensor=yes"),
+            Ok(("TargetTag".into(), "sensor=yes".into()))
+        );
+        assert_eq!(parse("TargetIds="), Ok(("TargetIds".into(), String::new())));
+        for wrong in ["", "=", "TargetIds", "=value", "Target Ids=x", "--x=y"] {
+            assert!(parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn several_parameters_are_kept_in_order() {
+        let cli = Cli::try_parse_from([
+            "mirrorstep",
+            "demo",
+            "--parameter",
+            "A=1",
+            "--parameter",
+            "A=2",
+            "--lag",
+            "0s",
+        ])
+        .unwrap();
+        let options = cli.command.stack_options();
+        assert_eq!(
+            options
+                .parameters
+                .iter()
+                .map(|parameter| parameter.value.as_str())
+                .collect::<Vec<_>>(),
+            ["1", "2"]
+        );
+        assert_eq!(options.lag, std::time::Duration::ZERO);
+    }
+}

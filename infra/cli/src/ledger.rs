@@ -1,0 +1,304 @@
+//! Whether the ledger and EC2 agree.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_ec2::types::TrafficMirrorSession;
+use mirrorstep_core::assignment::{Assignment, AssignmentState, SensorLoad};
+use serde::de::DeserializeOwned;
+
+use crate::clients::Clients;
+use crate::error::Error;
+
+/// What the ledger holds.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// The interfaces' assignments, live ones and others.
+    pub assignments: Vec<Assignment>,
+    /// The sensors' counters, by target.
+    pub loads: BTreeMap<String, SensorLoad>,
+}
+
+/// A session in EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// `tms-…`.
+    pub session_id: String,
+    /// Its source.
+    pub interface_id: String,
+    /// Its target.
+    pub target_id: String,
+    /// Its number on the interface.
+    pub session_number: i32,
+}
+
+/// Both sides, and where they differ.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// EC2's sessions.
+    pub sessions: Vec<Session>,
+    /// Where they differ, in words.
+    pub disagreements: Vec<String>,
+}
+
+/// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while.
+pub async fn audit(
+    clients: &Clients,
+    table: &str,
+    targets: &[String],
+    patience: Duration,
+) -> Result<Audit, Error> {
+    let start = Instant::now();
+    loop {
+        let (ledger, sessions) = tokio::try_join!(read(&clients.dynamodb, table), sessions(&clients.ec2))?;
+        let disagreements = disagreements(&ledger, &sessions, targets);
+        if disagreements.is_empty() || start.elapsed() > patience {
+            return Ok(Audit {
+                ledger,
+                sessions,
+                disagreements,
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Where the ledger and EC2 differ: each live assignment must be active and have its session, each session to
+/// one of `targets` its assignment, and each sensor's counter must be the number of its live assignments.
+pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) -> Vec<String> {
+    let live: Vec<&Assignment> = ledger
+        .assignments
+        .iter()
+        .filter(|assignment| assignment.is_live())
+        .collect();
+    let mut found = Vec::new();
+    for assignment in &live {
+        let name = format!(
+            "the assignment of {} to {}",
+            assignment.interface_id, assignment.target_id
+        );
+        if assignment.state != AssignmentState::Active {
+            found.push(format!("{name} is reserved, and has no session yet"));
+        } else if !sessions.iter().any(|session| is_of(session, assignment)) {
+            found.push(format!(
+                "{name} has no session {:?} in EC2",
+                assignment.session_id
+            ));
+        }
+    }
+    for session in sessions
+        .iter()
+        .filter(|session| targets.contains(&session.target_id))
+    {
+        if !live.iter().any(|assignment| is_of(session, assignment)) {
+            found.push(format!(
+                "the session {} of {} to {} is not in the ledger",
+                session.session_id, session.interface_id, session.target_id
+            ));
+        }
+    }
+    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+    for assignment in &live {
+        *counted.entry(assignment.target_id.as_str()).or_default() += 1;
+    }
+    let named = targets
+        .iter()
+        .map(String::as_str)
+        .chain(ledger.loads.keys().map(String::as_str));
+    for target in named
+        .chain(counted.keys().copied())
+        .collect::<std::collections::BTreeSet<_>>()
+    {
+        let recorded = ledger.loads.get(target).map_or(0, |load| load.sessions);
+        let assigned = counted.get(target).copied().unwrap_or_default();
+        if recorded != assigned {
+            found.push(format!(
+                "the counter of {target} is {recorded}, and it has {assigned} live assignments"
+            ));
+        }
+    }
+    found
+}
+
+fn is_of(session: &Session, assignment: &Assignment) -> bool {
+    session.interface_id == assignment.interface_id.as_str()
+        && session.target_id == assignment.target_id.as_str()
+        && session.session_number == assignment.session_number
+        && assignment
+            .session_id
+            .as_ref()
+            .is_some_and(|id| id.as_str() == session.session_id)
+}
+
+async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Ledger, Error> {
+    let items: Vec<_> = dynamodb
+        .scan()
+        .table_name(table)
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send()
+        .try_collect()
+        .await
+        .map_err(Error::aws("Scan"))?;
+    let mut ledger = Ledger::default();
+    for item in items {
+        let sort_key = item
+            .get("sk")
+            .and_then(|value| value.as_s().ok())
+            .map(String::as_str);
+        match sort_key {
+            Some("ASSIGNMENT") => ledger.assignments.push(parse(item)?),
+            Some("LOAD") => {
+                let load: SensorLoad = parse(item)?;
+                ledger.loads.insert(load.target_id.to_string(), load);
+            }
+            _ => {}
+        }
+    }
+    Ok(ledger)
+}
+
+fn parse<T: DeserializeOwned>(item: std::collections::HashMap<String, AttributeValue>) -> Result<T, Error> {
+    let key = item
+        .get("pk")
+        .and_then(|value| value.as_s().ok())
+        .cloned()
+        .unwrap_or_default();
+    serde_dynamo::from_item(item).map_err(|error| Error::Unreadable {
+        what: format!("the ledger's item {key}"),
+        cause: error.to_string(),
+        next: "the functions and this program must be built from the same checkout",
+    })
+}
+
+/// Every session that EC2 shows.
+async fn sessions(ec2: &aws_sdk_ec2::Client) -> Result<Vec<Session>, Error> {
+    let sessions: Vec<TrafficMirrorSession> = ec2
+        .describe_traffic_mirror_sessions()
+        .max_results(1000)
+        .into_paginator()
+        .items()
+        .send()
+        .try_collect()
+        .await
+        .map_err(Error::aws("DescribeTrafficMirrorSessions"))?;
+    let session = |session: &TrafficMirrorSession| Session {
+        session_id: session.traffic_mirror_session_id().unwrap_or_default().to_owned(),
+        interface_id: session.network_interface_id().unwrap_or_default().to_owned(),
+        target_id: session.traffic_mirror_target_id().unwrap_or_default().to_owned(),
+        session_number: session.session_number().unwrap_or_default(),
+    };
+    Ok(sessions.iter().map(session).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: &str = "tmt-0000000000000000a";
+
+    fn assignment(number: u32, state: &str) -> Assignment {
+        serde_json::from_value(serde_json::json!({
+            "interfaceId": format!("eni-{number:017x}"), "instanceId": "i-00000000000000001", "state": state,
+            "targetId": TARGET, "generation": 1, "version": 2, "clientToken": "token", "sessionNumber": 1,
+            "filterId": "tmf-00000000000000001", "sessionId": format!("tms-{number:017x}"), "executionArn": "arn",
+            "changedAt": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    fn session(number: u32) -> Session {
+        Session {
+            session_id: format!("tms-{number:017x}"),
+            interface_id: format!("eni-{number:017x}"),
+            target_id: TARGET.to_owned(),
+            session_number: 1,
+        }
+    }
+
+    fn ledger(assignments: Vec<Assignment>, counter: u64) -> Ledger {
+        let load = SensorLoad {
+            target_id: TARGET.parse().unwrap(),
+            sessions: counter,
+            external: 0,
+            full_until: None,
+        };
+        Ledger {
+            assignments,
+            loads: BTreeMap::from([(TARGET.to_owned(), load)]),
+        }
+    }
+
+    #[track_caller]
+    fn differ(ledger: &Ledger, sessions: &[Session], words: &[&str]) {
+        let found = disagreements(ledger, sessions, &[TARGET.to_owned()]);
+        assert_eq!(found.len(), words.len(), "{found:?}");
+        for (found, words) in found.iter().zip(words) {
+            assert!(found.contains(words), "`{found}` does not say `{words}`");
+        }
+    }
+
+    #[test]
+    fn they_agree_where_each_assignment_has_its_session_and_the_counter_counts_them() {
+        let ledger = ledger(
+            vec![
+                assignment(1, "active"),
+                assignment(2, "active"),
+                assignment(3, "released"),
+            ],
+            2,
+        );
+        differ(&ledger, &[session(1), session(2)], &[]);
+        differ(&Ledger::default(), &[], &[]);
+    }
+
+    #[test]
+    fn a_reservation_a_lost_session_a_foreign_session_and_a_wrong_counter_are_each_named() {
+        differ(&ledger(vec![assignment(1, "reserved")], 1), &[], &["is reserved"]);
+        differ(
+            &ledger(vec![assignment(1, "active")], 1),
+            &[],
+            &["has no session"],
+        );
+        differ(&ledger(vec![], 0), &[session(1)], &["is not in the ledger"]);
+        differ(
+            &ledger(vec![assignment(1, "active")], 2),
+            &[session(1)],
+            &["counter"],
+        );
+        differ(
+            &ledger(vec![assignment(1, "released")], 0),
+            &[session(1)],
+            &["is not in the ledger"],
+        );
+        let uncounted = Ledger {
+            loads: BTreeMap::new(),
+            ..ledger(vec![assignment(1, "active")], 1)
+        };
+        differ(&uncounted, &[session(1)], &["counter"]);
+    }
+
+    #[test]
+    fn a_session_with_another_number_or_target_is_not_the_assignments() {
+        let ledger = ledger(vec![assignment(1, "active")], 1);
+        let renumbered = Session {
+            session_number: 2,
+            ..session(1)
+        };
+        differ(
+            &ledger,
+            &[renumbered],
+            &["has no session", "is not in the ledger"],
+        );
+        // A session to a target that is not ours is nobody's business here.
+        let elsewhere = Session {
+            target_id: "tmt-0000000000000000b".to_owned(),
+            ..session(1)
+        };
+        differ(&ledger, &[session(1), elsewhere], &[]);
+    }
+}

@@ -1,0 +1,390 @@
+//! A made-up account: a fleet that is about to start, the sensors for it, and what ought to come out.
+//!
+//! Three zones, two peered VPCs, and of every kind of sensor and instance one at least. What ought to come out
+//! is known by construction, from where each thing was put, and not by the rules that are to be checked.
+
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::cli::FleetOptions;
+use snapshot::Builder;
+
+/// The zones. The last one has one sensor only.
+const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
+
+/// In which zone each of ten instances is: most in the zone of the large sensors.
+const ZONE_OF: [usize; 10] = [1, 0, 1, 2, 1, 1, 0, 1, 1, 1];
+
+/// Sensors of a zone, and how many sources one of them takes (VPC Traffic Mirroring guide, "Quotas").
+#[derive(Debug, Clone, Copy)]
+struct Sizing {
+    instance_type: &'static str,
+    capacity: usize,
+    /// The least number of them that can receive.
+    least: usize,
+    /// Beyond this many interfaces the fleet goes to another zone.
+    most_interfaces: usize,
+}
+
+const SIZING: [Sizing; 3] = [
+    Sizing {
+        instance_type: "m5.xlarge",
+        capacity: 10,
+        least: 3,
+        most_interfaces: 400,
+    },
+    Sizing {
+        instance_type: "m5.24xlarge",
+        capacity: 100,
+        least: 2,
+        most_interfaces: usize::MAX,
+    },
+    Sizing {
+        instance_type: "m5.24xlarge",
+        capacity: 100,
+        least: 1,
+        most_interfaces: 75,
+    },
+];
+
+/// The world and what ought to come of it.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The world as a snapshot.
+    pub snapshot: Value,
+    /// The sensors, by zone.
+    pub sensors: Vec<Sensor>,
+    /// What ought to become of each interface of the instances that start.
+    pub expected: BTreeMap<String, Expected>,
+}
+
+/// A sensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sensor {
+    /// `tmt-…`.
+    pub target_id: String,
+    /// Its zone.
+    pub zone: &'static str,
+    /// How many sources it takes.
+    pub capacity: usize,
+    /// Why it can receive nothing, if so.
+    pub blocked: Option<Blocked>,
+    /// Whether its instance is among those that start.
+    pub starts: bool,
+}
+
+/// Why a sensor can receive nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// Its security group lets UDP 4789 in from nobody.
+    SecurityGroup,
+    /// The network ACL of its subnet denies UDP 4789.
+    NetworkAcl,
+}
+
+/// What ought to become of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// It is mirrored to one of these targets.
+    Mirrored(BTreeSet<String>),
+    /// It is left out by its instance's tag.
+    OptedOut,
+    /// It is a sensor's own.
+    NotMirrorable,
+}
+
+impl Sensor {
+    /// What a person should know of it.
+    pub fn note(&self) -> &'static str {
+        match self {
+            Self {
+                blocked: Some(Blocked::SecurityGroup),
+                ..
+            } => "blocked by its security group",
+            Self {
+                blocked: Some(Blocked::NetworkAcl),
+                ..
+            } => "blocked by its network ACL",
+            Self { starts: true, .. } => "its own instance starts too",
+            Self { zone, .. } if *zone == ZONES[2] => "in a zone of its own",
+            _ => "",
+        }
+    }
+}
+
+/// What an instance of the fleet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Workload,
+    OptedOut,
+    Sensor,
+}
+
+/// An instance of the fleet before it is made.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    role: Role,
+    vpc: usize,
+    zone: usize,
+    interfaces: usize,
+    public: bool,
+}
+
+impl Scenario {
+    /// Makes the world. The same options make the same world.
+    pub fn generate(options: FleetOptions) -> Self {
+        let mut random = Rng::with_seed(options.seed);
+        let fleet = fleet(options.instances as usize, &mut random);
+        let mut builder = Builder::new(random);
+        let mut scenario = Self {
+            snapshot: Value::Null,
+            sensors: Vec::new(),
+            expected: BTreeMap::new(),
+        };
+        scenario.add_sensors(&fleet, &mut builder);
+        for shape in fleet.iter().filter(|shape| shape.role != Role::Sensor) {
+            let opted_out = shape.role == Role::OptedOut;
+            for interface in builder.workload(shape, opted_out) {
+                let expected = if opted_out {
+                    Expected::OptedOut
+                } else {
+                    Expected::Mirrored(scenario.usable(ZONES[shape.zone]))
+                };
+                scenario.expected.insert(interface, expected);
+            }
+        }
+        scenario.snapshot = builder.finish();
+        scenario
+    }
+
+    fn add_sensors(&mut self, fleet: &[Shape], builder: &mut Builder) {
+        let mut starts = fleet.iter().any(|shape| shape.role == Role::Sensor);
+        for (zone, sizing) in SIZING.iter().enumerate() {
+            let interfaces: usize = fleet
+                .iter()
+                .filter(|s| s.zone == zone && s.role == Role::Workload)
+                .map(|s| s.interfaces)
+                .sum();
+            // A fifth is left free: a session whose create call was lost takes its place for a while.
+            let usable = interfaces.div_ceil(sizing.capacity * 4 / 5).max(sizing.least);
+            let blocked = match zone {
+                0 => Some(Blocked::SecurityGroup),
+                1 => Some(Blocked::NetworkAcl),
+                _ => None,
+            };
+            for blocked in std::iter::repeat_n(None, usable).chain(blocked.map(Some)) {
+                let made = builder.sensor(self.sensors.len(), zone, sizing.instance_type, blocked, starts);
+                if starts {
+                    self.expected.insert(made.interface_id, Expected::NotMirrorable);
+                }
+                self.sensors.push(Sensor {
+                    target_id: made.target_id,
+                    zone: ZONES[zone],
+                    capacity: sizing.capacity,
+                    blocked,
+                    starts,
+                });
+                starts = false;
+            }
+        }
+    }
+
+    /// The targets of a zone that can receive.
+    fn usable(&self, zone: &str) -> BTreeSet<String> {
+        let usable = self
+            .sensors
+            .iter()
+            .filter(|sensor| sensor.zone == zone && sensor.blocked.is_none());
+        usable.map(|sensor| sensor.target_id.clone()).collect()
+    }
+}
+
+/// The instances that start: the last one is opted out, the one before it is a sensor, the others work.
+fn fleet(instances: usize, random: &mut Rng) -> Vec<Shape> {
+    let mut interfaces_in = [0; ZONES.len()];
+    (0..instances)
+        .map(|index| {
+            let role = match instances - index {
+                1 if instances >= 2 => Role::OptedOut,
+                2 if instances >= 3 => Role::Sensor,
+                _ => Role::Workload,
+            };
+            // The first three show each number of interfaces, and both with and without a public address.
+            let interfaces = if index < 3 { index + 1 } else { random.usize(1..=3) };
+            let public = if index < 3 {
+                index % 2 == 1
+            } else {
+                random.u8(..10) < 3
+            };
+            let vpc = if index < 3 {
+                index % 2
+            } else {
+                usize::from(random.u8(..10) < 3)
+            };
+            let mut zone = ZONE_OF[index % ZONE_OF.len()];
+            if interfaces_in[zone] + interfaces > SIZING[zone].most_interfaces {
+                zone = 1;
+            }
+            if role == Role::Workload {
+                interfaces_in[zone] += interfaces;
+            }
+            Shape {
+                role,
+                vpc,
+                zone,
+                interfaces,
+                public,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(instances: u32, seed: u64) -> Scenario {
+        Scenario::generate(FleetOptions { instances, seed })
+    }
+
+    fn list<'a>(scenario: &'a Scenario, name: &str) -> &'a Vec<Value> {
+        scenario.snapshot[name].as_array().unwrap()
+    }
+
+    fn stopped(scenario: &Scenario) -> Vec<&Value> {
+        let instances = list(scenario, "Reservations")
+            .iter()
+            .flat_map(|r| r["Instances"].as_array().unwrap());
+        instances
+            .filter(|instance| instance["State"]["Name"] == "stopped")
+            .collect()
+    }
+
+    #[test]
+    fn every_interface_fits_on_the_sensors_of_its_zone_with_room_to_spare() {
+        for (instances, seed) in [(1, 1), (3, 2), (40, 1), (40, 7), (200, 3), (1000, 4), (4000, 5)] {
+            let scenario = scenario(instances, seed);
+            for zone in ZONES {
+                let usable = scenario.usable(zone);
+                let interfaces = scenario
+                    .expected
+                    .values()
+                    .filter(|expected| matches!(expected, Expected::Mirrored(targets) if *targets == usable))
+                    .count();
+                let capacity = scenario
+                    .sensors
+                    .iter()
+                    .find(|sensor| sensor.zone == zone)
+                    .unwrap()
+                    .capacity;
+                assert!(
+                    interfaces <= usable.len() * capacity * 4 / 5,
+                    "{instances} instances, seed {seed}, {zone}"
+                );
+                assert!(usable.len() >= if zone == ZONES[2] { 1 } else { 2 });
+            }
+            let ids: usize = scenario
+                .sensors
+                .iter()
+                .map(|sensor| sensor.target_id.len() + 1)
+                .sum();
+            assert!(
+                ids < 4096,
+                "the parameter TargetIds of CloudFormation takes 4096 characters"
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_fleet_has_eight_sensors_and_one_of_each_kind() {
+        for seed in 0..50 {
+            let scenario = scenario(40, seed);
+            assert_eq!(scenario.sensors.len(), 8);
+            for blocked in [Blocked::SecurityGroup, Blocked::NetworkAcl] {
+                assert_eq!(
+                    scenario
+                        .sensors
+                        .iter()
+                        .filter(|sensor| sensor.blocked == Some(blocked))
+                        .count(),
+                    1
+                );
+            }
+            assert_eq!(
+                scenario
+                    .sensors
+                    .iter()
+                    .filter(|sensor| sensor.zone == ZONES[2])
+                    .count(),
+                1
+            );
+            assert_eq!(scenario.sensors.iter().filter(|sensor| sensor.starts).count(), 1);
+
+            let stopped = stopped(&scenario);
+            assert_eq!(stopped.len(), 40);
+            let opted_out = |i: &&&Value| {
+                i["Tags"]
+                    .to_string()
+                    .contains(r#"{"Key":"mirror","Value":"off"}"#)
+            };
+            assert_eq!(stopped.iter().filter(opted_out).count(), 1);
+            let counts: BTreeSet<usize> = stopped
+                .iter()
+                .map(|i| i["NetworkInterfaces"].as_array().unwrap().len())
+                .collect();
+            assert_eq!(counts, BTreeSet::from([1, 2, 3]));
+            let public = stopped.iter().filter(|i| !i["PublicIpAddress"].is_null()).count();
+            assert!((1..40).contains(&public));
+            let vpcs: BTreeSet<&str> = stopped.iter().map(|i| i["VpcId"].as_str().unwrap()).collect();
+            assert_eq!(vpcs.len(), 2);
+            assert!(
+                scenario
+                    .expected
+                    .values()
+                    .any(|expected| *expected == Expected::NotMirrorable)
+            );
+            assert!(
+                scenario
+                    .expected
+                    .values()
+                    .any(|expected| *expected == Expected::OptedOut)
+            );
+        }
+    }
+
+    #[test]
+    fn the_expectations_name_exactly_the_interfaces_of_the_instances_that_start() {
+        let scenario = scenario(60, 9);
+        let interfaces: BTreeSet<&str> = stopped(&scenario)
+            .iter()
+            .flat_map(|instance| instance["NetworkInterfaces"].as_array().unwrap())
+            .map(|interface| interface["NetworkInterfaceId"].as_str().unwrap())
+            .collect();
+        assert_eq!(interfaces, scenario.expected.keys().map(String::as_str).collect());
+        let described = list(&scenario, "NetworkInterfaces")
+            .iter()
+            .map(|i| i["NetworkInterfaceId"].as_str().unwrap());
+        assert!(interfaces.is_subset(&described.collect()));
+    }
+
+    #[test]
+    fn a_seed_makes_one_world_and_another_seed_another() {
+        assert_eq!(scenario(40, 1).snapshot, scenario(40, 1).snapshot);
+        assert_ne!(scenario(40, 1).snapshot, scenario(40, 2).snapshot);
+    }
+
+    #[test]
+    fn no_address_is_given_twice_in_a_vpc() {
+        let scenario = scenario(400, 1);
+        let interfaces = list(&scenario, "NetworkInterfaces");
+        let addresses: BTreeSet<&str> = interfaces
+            .iter()
+            .map(|interface| interface["PrivateIpAddress"].as_str().unwrap())
+            .collect();
+        assert_eq!(addresses.len(), interfaces.len());
+    }
+}

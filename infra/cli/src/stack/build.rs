@@ -1,0 +1,163 @@
+//! The binaries, built by Cargo and laid out as the template expects them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use super::process::{Group, not_runnable};
+use crate::error::Error;
+
+/// What the template's `CodeUri` begins with for a function of this workspace.
+const CODE_URI: &str = "CodeUri: ../target/lambda/";
+
+/// The binaries of the workspace, by name.
+#[derive(Debug)]
+pub(super) struct Binaries(BTreeMap<String, PathBuf>);
+
+impl Binaries {
+    /// Where a binary is.
+    pub(super) fn path(&self, name: &str) -> Result<&Path, Error> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| Error::NoBinary {
+                name: name.to_owned(),
+            })
+    }
+}
+
+/// The messages of Cargo that tell of a binary; of the others only the reason is read.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds every binary of the workspace. The profile is the one of this program, and all of the workspace is
+/// asked for, so that Cargo settles on the same features as for the tests and compiles nothing twice.
+pub(super) async fn binaries(project: &Path, group: &Group) -> Result<Binaries, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = group
+        .command(&cargo)
+        .args(["build", "--workspace", "--bins", "--profile", &profile()])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(project)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(not_runnable(&cargo.to_string_lossy(), "install a Rust toolchain"))?
+        .wait_with_output()
+        .await
+        .map_err(Error::Runtime)?;
+    if !output.status.success() {
+        return Err(Error::Failed {
+            what: "building the functions".to_owned(),
+            status: output.status.to_string(),
+            next: "mend what Cargo reports above".to_owned(),
+            tail: String::new(),
+        });
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let binaries = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter_map(
+            |message| match (message.reason.as_str(), message.target, message.executable) {
+                ("compiler-artifact", Some(target), Some(executable)) => Some((target.name, executable)),
+                _ => None,
+            },
+        );
+    Ok(Binaries(binaries.collect()))
+}
+
+/// The profile that this program was built with: the name of the directory that it is in, as Cargo lays it
+/// out, or else by its optimisation.
+fn profile() -> String {
+    let by_assertions = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let exe = std::env::current_exe().ok();
+    let dir = exe.as_deref().and_then(Path::parent);
+    // Cargo marks a directory of a profile with a lock file of its own.
+    match dir
+        .filter(|dir| dir.join(".cargo-lock").exists())
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+    {
+        Some("debug") | None => by_assertions.to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}
+
+/// Puts the template, the definitions and the functions into `dir`, each where the template looks for it.
+pub(super) async fn lay_out(
+    project: &Path,
+    dir: &Path,
+    binaries: &Binaries,
+    group: &Group,
+) -> Result<(), Error> {
+    let template_file = project.join("infra/template.yaml");
+    let template = std::fs::read_to_string(&template_file).map_err(Error::file("read", &template_file))?;
+    copy(&template_file, &dir.join("infra/template.yaml"))?;
+    let definitions = project.join("statemachine");
+    for entry in std::fs::read_dir(&definitions).map_err(Error::file("read", &definitions))? {
+        let entry = entry.map_err(Error::file("read", &definitions))?;
+        copy(&entry.path(), &dir.join("statemachine").join(entry.file_name()))?;
+    }
+    for name in functions(&template) {
+        let bootstrap = dir.join("target/lambda").join(name).join("bootstrap");
+        let binary = binaries.path(name)?;
+        make_parent(&bootstrap)?;
+        if !strip(binary, &bootstrap, group).await {
+            copy(binary, &bootstrap)?;
+        }
+    }
+    Ok(())
+}
+
+/// The functions that the template deploys, by the last part of their `CodeUri`.
+fn functions(template: &str) -> impl Iterator<Item = &str> {
+    template
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(CODE_URI))
+        .map(str::trim)
+}
+
+/// Copies a binary without its symbols, which makes it several times smaller. False where there is no `strip`.
+async fn strip(binary: &Path, to: &Path, group: &Group) -> bool {
+    let status = group
+        .command("strip")
+        .arg("-o")
+        .args([to, binary])
+        .stderr(Stdio::null())
+        .status()
+        .await;
+    status.is_ok_and(|status| status.success())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    make_parent(to)?;
+    std::fs::copy(from, to)
+        .map(drop)
+        .map_err(Error::file("copy", from))
+}
+
+fn make_parent(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent).map_err(Error::file("make", parent))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_functions_are_read_from_the_template() {
+        let template = "  A:\n      CodeUri: ../target/lambda/tag-session\n  B:\n      CodeUri: elsewhere\n";
+        assert_eq!(super::functions(template).collect::<Vec<_>>(), ["tag-session"]);
+    }
+}

@@ -1,0 +1,98 @@
+//! What a person sees while it goes on: lines and a progress bar on standard error. Standard output is for
+//! results.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Standard error, and whether a person looks at it.
+#[derive(Debug)]
+pub struct Terminal {
+    interactive: bool,
+    start: Instant,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Terminal {
+    /// The terminal of this process, and the time from which it counts.
+    pub fn new() -> Self {
+        Self {
+            interactive: std::io::stderr().is_terminal(),
+            start: Instant::now(),
+        }
+    }
+
+    /// Since the command began.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Prints a line on standard error. Nobody listening is not an error.
+    pub fn line(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Prints a line with the time since the command began.
+    pub fn step(&self, text: &str) {
+        self.line(&format!("[{:>5.1} s] {text}", self.elapsed().as_secs_f64()));
+    }
+
+    /// A count that goes up: a bar where a person looks on, a line now and then elsewhere.
+    pub fn progress(&self, what: &'static str) -> Progress<'_> {
+        let bar = self.interactive.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+            // The template is a constant, and a wrong one only costs the looks.
+            if let Ok(style) = ProgressStyle::with_template("{elapsed:>7} {bar:40} {pos}/{len} {msg}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Progress {
+            terminal: self,
+            what,
+            bar,
+            last_line: Instant::now(),
+            shown: (0, 0),
+        }
+    }
+}
+
+/// A count that goes up.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    terminal: &'a Terminal,
+    what: &'static str,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+    shown: (usize, usize),
+}
+
+impl Progress<'_> {
+    /// `done` of `total` now.
+    pub fn set(&mut self, done: usize, total: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        } else if self.shown != (done, total) && self.last_line.elapsed() >= Duration::from_secs(5) {
+            self.terminal.step(&format!("{done} of {total} {}", self.what));
+            self.last_line = Instant::now();
+            self.shown = (done, total);
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

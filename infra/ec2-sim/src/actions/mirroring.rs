@@ -1,0 +1,471 @@
+//! Traffic Mirroring: targets, filters, sessions.
+//!
+//! The rules are those of the Traffic Mirroring guide ("Quotas", "Targets", "Sessions"). Where AWS documents
+//! no error code, the choice made here is named at the place.
+
+mod instance_types;
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use self::instance_types::{can_be_mirrored, is_largest_of_family};
+use super::{Answer, Context, asked_for, existing, ipv4_range};
+use crate::describe::{Paging, describe};
+use crate::error::ApiError;
+use crate::model::{
+    FilterPortRange, NetworkInterface, Row as _, TrafficMirrorFilter, TrafficMirrorFilterRule,
+    TrafficMirrorSession, TrafficMirrorTarget, network_id_key,
+};
+use crate::query::Params;
+use crate::world::World;
+
+const SESSIONS_PER_INTERFACE: usize = 3;
+const SESSIONS_PER_REGION: usize = 10_000;
+const SOURCES_PER_TARGET: usize = 10;
+const SOURCES_PER_LARGEST_TARGET: usize = 100;
+
+/// The longest packet that a session to a Network Load Balancer mirrors, and its default.
+const LOAD_BALANCER_PACKET_LENGTH: i32 = 8500;
+
+/// Pages of the mirroring actions: at most 1000, also when the request does not say.
+const PAGING: Paging = Paging {
+    default: Some(1000),
+    ..Paging::USUAL
+};
+
+/// `CreateTrafficMirrorTarget`: an interface, a Network Load Balancer or a Gateway Load Balancer endpoint.
+pub(super) fn create_target(context: &mut Context<'_>, params: &Params) -> Answer {
+    let interface_id = params.text("NetworkInterfaceId");
+    let load_balancer = params.text("NetworkLoadBalancerArn");
+    let endpoint = params.text("GatewayLoadBalancerEndpointId");
+    let tags = params.tags_for("traffic-mirror-target")?;
+    let kind = match (&interface_id, &load_balancer, &endpoint) {
+        (Some(id), None, None) => {
+            existing(&context.world.interfaces, id)?;
+            if context
+                .world
+                .sessions
+                .with_key(id)
+                .any(|session| session.network_interface_id == *id)
+            {
+                return Err(source_and_target(id));
+            }
+            "network-interface"
+        }
+        (None, Some(arn), None) => {
+            if !arn.contains(":loadbalancer/net/") {
+                return Err(ApiError::invalid_value(
+                    "networkLoadBalancerArn",
+                    arn,
+                    "It is not the ARN of one.",
+                ));
+            }
+            "network-load-balancer"
+        }
+        (None, None, Some(id)) => {
+            existing(&context.world.endpoints, id)?;
+            "gateway-load-balancer-endpoint"
+        }
+        (None, None, None) => return Err(ApiError::missing("NetworkInterfaceId")),
+        _ => {
+            return Err(ApiError::combination(
+                "A mirror target has exactly one kind of destination",
+            ));
+        }
+    };
+    let target = TrafficMirrorTarget {
+        traffic_mirror_target_id: context.world.new_id("tmt"),
+        network_interface_id: interface_id,
+        network_load_balancer_arn: load_balancer,
+        gateway_load_balancer_endpoint_id: endpoint,
+        kind: Some(kind.to_owned()),
+        description: params.text("Description"),
+        owner_id: Some(context.account.to_owned()),
+        tags,
+    };
+    context.world.targets.put(context.now, target.clone());
+    Ok(json!({"TrafficMirrorTarget": target}))
+}
+
+/// An interface is a source or a target, never both. AWS documents the rule, not the code.
+fn source_and_target(interface_id: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "Network interface {interface_id} cannot be a traffic mirror source and a traffic mirror target at once"
+    ))
+}
+
+/// `DeleteTrafficMirrorTarget`: not while a session uses it.
+pub(super) fn delete_target(context: &mut Context<'_>, params: &Params) -> Answer {
+    let id = asked_for(&context.world.targets, params)?.traffic_mirror_target_id;
+    if context.world.sessions.with_key(&id).next().is_some() {
+        let message = format!("Traffic mirror target {id} is in use by a traffic mirror session");
+        return Err(ApiError::new("TrafficMirrorTargetInUse", message));
+    }
+    context.world.targets.delete(context.now, &id);
+    Ok(json!({"TrafficMirrorTargetId": id}))
+}
+
+/// `DescribeTrafficMirrorTargets`.
+pub(super) fn describe_targets(context: &mut Context<'_>, params: &Params) -> Answer {
+    describe(
+        context,
+        params,
+        &context.world.targets,
+        "TrafficMirrorTargets",
+        PAGING,
+    )
+}
+
+/// `CreateTrafficMirrorFilter`, which mirrors nothing before it has rules.
+pub(super) fn create_filter(context: &mut Context<'_>, params: &Params) -> Answer {
+    let filter = TrafficMirrorFilter {
+        description: params.text("Description"),
+        tags: params.tags_for("traffic-mirror-filter")?,
+        traffic_mirror_filter_id: context.world.new_id("tmf"),
+        ..TrafficMirrorFilter::default()
+    };
+    context.world.filters.put(context.now, filter.clone());
+    Ok(json!({"TrafficMirrorFilter": filter}))
+}
+
+/// `CreateTrafficMirrorFilterRule`.
+pub(super) fn create_filter_rule(context: &mut Context<'_>, params: &Params) -> Answer {
+    let filter = asked_for(&context.world.filters, params)?;
+    let traffic_direction = params.need("TrafficDirection")?.to_owned();
+    let rule_action = params.need("RuleAction")?.to_owned();
+    let rule_number = params.need_integer("RuleNumber")?;
+    let rules = match traffic_direction.as_str() {
+        "ingress" => &filter.ingress_filter_rules,
+        "egress" => &filter.egress_filter_rules,
+        other => {
+            return Err(ApiError::invalid_value(
+                "trafficDirection",
+                other,
+                "Expecting ingress or egress.",
+            ));
+        }
+    };
+    if !matches!(rule_action.as_str(), "accept" | "reject") {
+        return Err(ApiError::invalid_value(
+            "ruleAction",
+            rule_action,
+            "Expecting accept or reject.",
+        ));
+    }
+    if rules.iter().any(|rule| rule.rule_number == rule_number) {
+        let message =
+            format!("Rule number {rule_number} is already being used in the {traffic_direction} direction");
+        return Err(ApiError::invalid(message));
+    }
+    let ports = |name: &str| -> Result<Option<FilterPortRange>, ApiError> {
+        let range = params.structure(name);
+        Ok(match (range.integer("FromPort")?, range.integer("ToPort")?) {
+            (Some(from_port), Some(to_port)) => Some(FilterPortRange { from_port, to_port }),
+            _ => None,
+        })
+    };
+    let rule = TrafficMirrorFilterRule {
+        traffic_mirror_filter_id: filter.traffic_mirror_filter_id.clone(),
+        rule_number,
+        protocol: params.integer("Protocol")?,
+        destination_port_range: ports("DestinationPortRange")?,
+        source_port_range: ports("SourcePortRange")?,
+        destination_cidr_block: ipv4_range(params.need("DestinationCidrBlock")?)?,
+        source_cidr_block: ipv4_range(params.need("SourceCidrBlock")?)?,
+        description: params.text("Description"),
+        traffic_mirror_filter_rule_id: context.world.new_id("tmfr"),
+        rule_action,
+        traffic_direction,
+    };
+    let added = rule.clone();
+    context.world.filters.change(
+        context.now,
+        &filter.traffic_mirror_filter_id,
+        |filter| match added.traffic_direction.as_str() {
+            "ingress" => filter.ingress_filter_rules.push(added),
+            _ => filter.egress_filter_rules.push(added),
+        },
+    );
+    Ok(json!({"TrafficMirrorFilterRule": rule}))
+}
+
+/// `DeleteTrafficMirrorFilter`: not while a session uses it.
+pub(super) fn delete_filter(context: &mut Context<'_>, params: &Params) -> Answer {
+    let id = asked_for(&context.world.filters, params)?.traffic_mirror_filter_id;
+    if context.world.sessions.with_key(&id).next().is_some() {
+        let message = format!("Traffic mirror filter {id} is in use by a traffic mirror session");
+        return Err(ApiError::new("TrafficMirrorFilterInUse", message));
+    }
+    context.world.filters.delete(context.now, &id);
+    Ok(json!({"TrafficMirrorFilterId": id}))
+}
+
+/// `DescribeTrafficMirrorFilters`.
+pub(super) fn describe_filters(context: &mut Context<'_>, params: &Params) -> Answer {
+    describe(
+        context,
+        params,
+        &context.world.filters,
+        "TrafficMirrorFilters",
+        PAGING,
+    )
+}
+
+/// `CreateTrafficMirrorSession`. It holds to the true state, whatever describes still show.
+pub(super) fn create_session(context: &mut Context<'_>, params: &Params) -> Answer {
+    let session_number = params.need_integer("SessionNumber")?;
+    let tags = params.tags_for("traffic-mirror-session")?;
+    let interface: NetworkInterface = asked_for(&context.world.interfaces, params)?;
+    let target: TrafficMirrorTarget = asked_for(&context.world.targets, params)?;
+    let filter: TrafficMirrorFilter = asked_for(&context.world.filters, params)?;
+    check_session_number(session_number)?;
+    let packet_length = packet_length(params, &target)?;
+    let virtual_network_id = virtual_network_id(params)?;
+
+    let world = &mut *context.world;
+    check_source(world, &interface)?;
+    let of_interface = sessions_of(world, interface.id());
+    check_number_free(&of_interface, interface.id(), session_number)?;
+    if of_interface.len() >= SESSIONS_PER_INTERFACE {
+        let message = format!(
+            "Network interface {} has the maximum of {SESSIONS_PER_INTERFACE} traffic mirror sessions",
+            interface.id()
+        );
+        return Err(ApiError::new(
+            "TrafficMirrorSessionsPerInterfaceLimitExceeded",
+            message,
+        ));
+    }
+    check_room(world, &target, interface.id())?;
+    if world.sessions.len() >= SESSIONS_PER_REGION {
+        let message = format!("The maximum of {SESSIONS_PER_REGION} traffic mirror sessions is reached");
+        return Err(ApiError::new("TrafficMirrorSessionLimitExceeded", message));
+    }
+    let session = TrafficMirrorSession {
+        traffic_mirror_session_id: world.new_id("tms"),
+        traffic_mirror_target_id: target.traffic_mirror_target_id,
+        traffic_mirror_filter_id: filter.traffic_mirror_filter_id,
+        network_interface_id: interface.network_interface_id,
+        owner_id: Some(context.account.to_owned()),
+        packet_length,
+        session_number,
+        virtual_network_id: Some(virtual_network_id.unwrap_or_else(|| free_network_id(world))),
+        description: params.text("Description"),
+        tags,
+    };
+    world.sessions.put(context.now, session.clone());
+    Ok(json!({"TrafficMirrorSession": session}))
+}
+
+fn sessions_of(world: &World, interface_id: &str) -> Vec<TrafficMirrorSession> {
+    let key = interface_id;
+    world
+        .sessions
+        .with_key(key)
+        .filter(|session| session.network_interface_id == key)
+        .cloned()
+        .collect()
+}
+
+fn check_session_number(number: i32) -> Result<(), ApiError> {
+    if (1..=32766).contains(&number) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_value(
+        "sessionNumber",
+        number,
+        "Valid values are 1-32766.",
+    ))
+}
+
+/// AWS documents neither the code nor the message of a session number that is taken, but that it is refused;
+/// the words "already being used" are those seen in practice.
+fn check_number_free(
+    sessions: &[TrafficMirrorSession],
+    interface_id: &str,
+    number: i32,
+) -> Result<(), ApiError> {
+    if sessions.iter().any(|session| session.session_number == number) {
+        return Err(ApiError::invalid(format!(
+            "Session number {number} is already being used on network interface {interface_id}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses an interface that cannot be a source. AWS documents which instance types cannot be mirrored, but not
+/// the error: `UnsupportedOperation` is what EC2 generally answers to what a resource cannot do.
+fn check_source(world: &World, interface: &NetworkInterface) -> Result<(), ApiError> {
+    let id = interface.id();
+    if world.targets.with_key(id).next().is_some() {
+        return Err(source_and_target(id));
+    }
+    let instance = interface
+        .instance_id()
+        .and_then(|instance_id| world.instances.get(instance_id));
+    match instance.map(|instance| instance.instance_type.as_str()) {
+        Some(instance_type) if !can_be_mirrored(instance_type) => Err(ApiError::new(
+            "UnsupportedOperation",
+            format!(
+                "Network interface {id} is attached to an instance of type {instance_type}, and this instance type \
+                 does not support traffic mirroring"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses one more source for an interface target that has as many as it may: 10, or 100 on an instance of the
+/// largest size of its family. Load balancers have no limit.
+fn check_room(world: &World, target: &TrafficMirrorTarget, source_id: &str) -> Result<(), ApiError> {
+    let Some(target_interface) = &target.network_interface_id else {
+        return Ok(());
+    };
+    let instance_type = world
+        .interfaces
+        .get(target_interface)
+        .and_then(|interface| world.instances.get(interface.instance_id()?))
+        .map(|instance| instance.instance_type.as_str());
+    let most = if instance_type.is_some_and(is_largest_of_family) {
+        SOURCES_PER_LARGEST_TARGET
+    } else {
+        SOURCES_PER_TARGET
+    };
+    let sources: BTreeSet<&str> = world
+        .sessions
+        .with_key(target.id())
+        .map(|session| session.network_interface_id.as_str())
+        .filter(|source| *source != source_id)
+        .collect();
+    if sources.len() < most {
+        return Ok(());
+    }
+    let message = format!(
+        "Traffic mirror target {} has the maximum of {most} sources",
+        target.id()
+    );
+    Err(ApiError::new(
+        "TrafficMirrorSourcesPerTargetLimitExceeded",
+        message,
+    ))
+}
+
+fn packet_length(params: &Params, target: &TrafficMirrorTarget) -> Result<Option<i32>, ApiError> {
+    let to_load_balancer = target.network_load_balancer_arn.is_some();
+    let most = if to_load_balancer {
+        LOAD_BALANCER_PACKET_LENGTH
+    } else {
+        i32::from(u16::MAX)
+    };
+    match params.integer("PacketLength")? {
+        Some(length) if !(1..=most).contains(&length) => Err(ApiError::invalid_value(
+            "packetLength",
+            length,
+            &format!("Valid values are 1-{most}."),
+        )),
+        None if to_load_balancer => Ok(Some(LOAD_BALANCER_PACKET_LENGTH)),
+        length => Ok(length),
+    }
+}
+
+/// A VXLAN network identifier has 24 bits (RFC 7348).
+fn virtual_network_id(params: &Params) -> Result<Option<i32>, ApiError> {
+    match params.integer("VirtualNetworkId")? {
+        Some(id) if !(0..=0x00ff_ffff).contains(&id) => Err(ApiError::invalid_value(
+            "virtualNetworkId",
+            id,
+            "Valid values are 0-16777215.",
+        )),
+        id => Ok(id),
+    }
+}
+
+/// An identifier that no session has, as AWS picks one when the request does not.
+fn free_network_id(world: &mut World) -> i32 {
+    loop {
+        let id = world.random.i32(1..=0x00ff_ffff);
+        if world.sessions.with_key(&network_id_key(id)).next().is_none() {
+            return id;
+        }
+    }
+}
+
+/// `ModifyTrafficMirrorSession`: what is not named stays, and `RemoveField` sets back to the default.
+pub(super) fn modify_session(context: &mut Context<'_>, params: &Params) -> Answer {
+    let mut session: TrafficMirrorSession = asked_for(&context.world.sessions, params)?;
+    let removed = params.list("RemoveField");
+    if let Some(unknown) = removed.iter().find(|field| {
+        !matches!(
+            field.as_str(),
+            "packet-length" | "description" | "virtual-network-id"
+        )
+    }) {
+        return Err(ApiError::invalid_value(
+            "removeField",
+            unknown,
+            "It cannot be removed.",
+        ));
+    }
+    if params.get("TrafficMirrorTargetId").is_some() {
+        let target: TrafficMirrorTarget = asked_for(&context.world.targets, params)?;
+        if target.traffic_mirror_target_id != session.traffic_mirror_target_id {
+            check_room(context.world, &target, &session.network_interface_id)?;
+        }
+        session.traffic_mirror_target_id = target.traffic_mirror_target_id;
+    }
+    if params.get("TrafficMirrorFilterId").is_some() {
+        let filter: TrafficMirrorFilter = asked_for(&context.world.filters, params)?;
+        session.traffic_mirror_filter_id = filter.traffic_mirror_filter_id;
+    }
+    if let Some(number) = params.integer("SessionNumber")? {
+        check_session_number(number)?;
+        let mut others = sessions_of(context.world, &session.network_interface_id);
+        others.retain(|other| other.id() != session.id());
+        check_number_free(&others, &session.network_interface_id, number)?;
+        session.session_number = number;
+    }
+    let target = context
+        .world
+        .targets
+        .get(&session.traffic_mirror_target_id)
+        .cloned()
+        .unwrap_or_default();
+    let asked_length = packet_length(params, &target)?;
+    if params.get("PacketLength").is_some()
+        || removed.iter().any(|field| field == "packet-length")
+        || session.packet_length.is_none()
+    {
+        session.packet_length = asked_length;
+    }
+    if let Some(id) = virtual_network_id(params)? {
+        session.virtual_network_id = Some(id);
+    } else if removed.iter().any(|field| field == "virtual-network-id") {
+        session.virtual_network_id = Some(free_network_id(context.world));
+    }
+    if let Some(description) = params.text("Description") {
+        session.description = Some(description);
+    } else if removed.iter().any(|field| field == "description") {
+        session.description = None;
+    }
+    context.world.sessions.put(context.now, session.clone());
+    Ok(json!({"TrafficMirrorSession": session}))
+}
+
+/// `DeleteTrafficMirrorSession`.
+pub(super) fn delete_session(context: &mut Context<'_>, params: &Params) -> Answer {
+    let id = asked_for(&context.world.sessions, params)?.traffic_mirror_session_id;
+    context.world.sessions.delete(context.now, &id);
+    Ok(json!({"TrafficMirrorSessionId": id}))
+}
+
+/// `DescribeTrafficMirrorSessions`.
+pub(super) fn describe_sessions(context: &mut Context<'_>, params: &Params) -> Answer {
+    describe(
+        context,
+        params,
+        &context.world.sessions,
+        "TrafficMirrorSessions",
+        PAGING,
+    )
+}
