@@ -278,6 +278,9 @@ impl NewReservation<'_> {
     }
 }
 
+/// The highest session number (EC2 API reference, `CreateTrafficMirrorSession`).
+const MAX_SESSION_NUMBER: i32 = 32766;
+
 /// How long EC2 may fail to show a session that was created. Until then an active assignment is trusted
 /// (EC2 developer guide, "Eventual consistency"; AWS names no bound, this is far beyond what is seen).
 pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);

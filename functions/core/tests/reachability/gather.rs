@@ -6,7 +6,7 @@ use mirrorstep_core::pipeline::{Candidacy, Outcome, RejectedBy, TargetKind};
 use mirrorstep_core::reachability::{GatherSettings, VisibleTarget};
 
 use crate::support::{
-    balancer, gathered, request, sensor_interface, settings, source, source_interface, tmt, verdict, visible,
+    balancer, gathered, request, settings, source, source_interface, tmt, verdict, visible,
 };
 
 fn any_zone() -> GatherSettings {
@@ -335,12 +335,4 @@ fn five_hundred_rejections_by_zone_stay_below_the_state_limit() {
     assert_eq!(candidacy.rejections.len(), 500);
     let bytes = serde_json::to_vec(&candidacy).unwrap().len();
     assert!(bytes < 96 * 1024, "{bytes} bytes");
-}
-
-#[test]
-fn sensors_share_no_interface() {
-    assert_ne!(
-        sensor_interface(1, "a").network_interface_id,
-        sensor_interface(2, "a").network_interface_id
-    );
 }

@@ -1,0 +1,192 @@
+//! DynamoDB in process, with the faults that the real one shows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use dynoxide::{Database, DynoxideError};
+use serde_json::{Value, json};
+
+use crate::{Hook, TABLE};
+
+/// What can go wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DynamoFault {
+    /// Refused for the rate of calls; not done.
+    Throttle,
+    /// A server error; not done.
+    InternalError,
+    /// Another transaction holds an item; not done.
+    Conflict,
+    /// The connection breaks before the call arrives; not done.
+    FailBefore,
+    /// Done, but the connection breaks before the answer arrives.
+    LoseAnswer,
+}
+
+/// A DynamoDB that holds the ledger's table.
+#[derive(Clone)]
+pub struct Dynamo {
+    database: Arc<Database>,
+    calls: Arc<Mutex<BTreeMap<String, u64>>>,
+    hook: Arc<Mutex<Option<Hook<DynamoFault>>>>,
+}
+
+impl fmt::Debug for Dynamo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dynamo")
+    }
+}
+
+impl Default for Dynamo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Dynamo {
+    /// A DynamoDB with an empty ledger.
+    pub fn new() -> Self {
+        let database = Database::memory().expect("an in-memory database opens");
+        let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+        let index = |name: &str, attribute: &str| {
+            json!({
+                "IndexName": name,
+                "KeySchema": [key(attribute, "HASH"), key("sk", "RANGE")],
+                "Projection": {"ProjectionType": "ALL"},
+            })
+        };
+        let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+        let attributes = ["pk", "sk", "instanceId", "targetId"].map(attribute);
+        let request = json!({
+            "TableName": TABLE,
+            "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
+            "AttributeDefinitions": attributes,
+            "GlobalSecondaryIndexes": [index("by-instance", "instanceId"), index("by-target", "targetId")],
+        });
+        database
+            .create_table(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the table is made");
+        Self { database: Arc::new(database), calls: Arc::default(), hook: Arc::default() }
+    }
+
+    /// Asks `hook` before each call, with the action's name, what is to go wrong with it.
+    pub fn on_call(&self, hook: impl FnMut(&str) -> Option<DynamoFault> + Send + 'static) {
+        *self.hook.lock().expect("no test panics in a hook") = Some(Arc::new(Mutex::new(hook)));
+    }
+
+    /// The calls so far, by action.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        self.calls.lock().expect("no test panics while counting").clone()
+    }
+
+    /// An HTTP client that leads here.
+    pub fn http_client(&self) -> SharedHttpClient {
+        let connector = SharedHttpConnector::new(self.clone());
+        http_client_fn(move |_, _| connector.clone())
+    }
+
+    /// Every item of the table.
+    pub fn items(&self) -> Vec<Value> {
+        let request = json!({"TableName": TABLE, "ConsistentRead": true});
+        let response = self
+            .database
+            .scan(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the table can be scanned");
+        let response = serde_json::to_value(response).expect("a response is JSON");
+        response["Items"].as_array().cloned().unwrap_or_default().into_iter().map(plain).collect()
+    }
+
+    fn answer(&self, action: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+        macro_rules! carry_out {
+            ($operation:ident) => {{
+                let request = serde_json::from_slice(body)
+                    .map_err(|error| DynoxideError::SerializationException(error.to_string()))?;
+                serde_json::to_vec(&self.database.$operation(request)?)
+                    .map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+            }};
+        }
+        match action {
+            "GetItem" => carry_out!(get_item),
+            "BatchGetItem" => carry_out!(batch_get_item),
+            "TransactWriteItems" => carry_out!(transact_write_items),
+            other => Err(DynoxideError::ValidationException(format!("no stage calls {other}"))),
+        }
+    }
+}
+
+impl HttpConnector for Dynamo {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let this = self.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let action = target.rsplit('.').next().unwrap_or_default().to_owned();
+            *this.calls.lock().expect("no test panics while counting").entry(action.clone()).or_default() += 1;
+            let hook = this.hook.lock().expect("no test panics in a hook").clone();
+            let fault = hook.and_then(|hook| (hook.lock().expect("no test panics in a hook"))(&action));
+            let refuse = |status: u16, kind: &str, extra: Value| {
+                let mut body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": kind});
+                if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+                    body.extend(extra.clone());
+                }
+                respond(status, body.to_string().into_bytes())
+            };
+            match fault {
+                Some(DynamoFault::Throttle) => {
+                    return refuse(400, "ProvisionedThroughputExceededException", json!({}));
+                }
+                Some(DynamoFault::InternalError) => return refuse(500, "InternalServerError", json!({})),
+                Some(DynamoFault::Conflict) => {
+                    let reasons = json!({"CancellationReasons": [{"Code": "None"}, {"Code": "None"},
+                        {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}]});
+                    return refuse(400, "TransactionCanceledException", reasons);
+                }
+                Some(DynamoFault::FailBefore) => {
+                    return Err(ConnectorError::io("the connection was refused".into()));
+                }
+                Some(DynamoFault::LoseAnswer) | None => {}
+            }
+            let body = request.body().bytes().unwrap_or_default();
+            let answer = match this.answer(&action, body) {
+                Ok(body) => respond(200, body),
+                Err(error) => respond(error.status_code(), error.to_json().into_bytes()),
+            };
+            if fault == Some(DynamoFault::LoseAnswer) {
+                return Err(ConnectorError::io("the connection broke before the answer".into()));
+            }
+            answer
+        })
+    }
+}
+
+fn respond(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(status).map_err(|error| ConnectorError::other(error.into(), None))?;
+    Ok(HttpResponse::new(status, SdkBody::from(body)))
+}
+
+/// DynamoDB's JSON (`{"S": "a"}`) as plain JSON.
+fn plain(item: Value) -> Value {
+    let Value::Object(attributes) = item else { return item };
+    Value::Object(attributes.into_iter().map(|(name, value)| (name, plain_value(value))).collect())
+}
+
+fn plain_value(value: Value) -> Value {
+    let Value::Object(typed) = value else { return value };
+    match typed.into_iter().next() {
+        Some((kind, Value::String(number))) if kind == "N" => {
+            number.parse::<i64>().map_or(Value::String(number), Value::from)
+        }
+        Some((kind, Value::Object(map))) if kind == "M" => plain(Value::Object(map)),
+        Some((kind, _)) if kind == "NULL" => Value::Null,
+        Some((_, value)) => value,
+        None => Value::Null,
+    }
+}

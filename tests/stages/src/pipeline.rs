@@ -1,0 +1,210 @@
+//! The real stages under the real definitions, over AWS in process.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use check_existing_session::CheckExistingSession;
+use count_sessions::CountSessions;
+use create_session::CreateSession;
+use filter_network_acls::FilterNetworkAcls;
+use filter_security_groups::FilterSecurityGroups;
+use gather_candidates::GatherCandidates;
+use mirrorstep_core::config::{
+    Consent, Environment, ExistingSessionPolicy, SessionSettings, Targets, UnverifiableTargets,
+    local_zone_only,
+};
+use mirrorstep_core::pipeline::{self, Stage};
+use mirrorstep_core::reachability::GatherSettings;
+use mirrorstep_core::{StageError, TargetId};
+use pick_least_loaded::PickLeastLoaded;
+use release_session::ReleaseSession;
+use resolve_interfaces::ResolveInterfaces;
+use serde_json::{Value, json};
+use tag_session::TagSession;
+use workflow::{Ended, Execution, StateError, Tasks};
+
+use crate::Aws;
+
+/// The stack as deployed: both state machines and their functions, with an environment.
+pub struct Pipeline {
+    /// The account it is deployed to.
+    pub aws: Aws,
+    environment: Vec<(String, String)>,
+    mirror_instance: Value,
+    mirror_interface: Value,
+    random: Rc<RefCell<fastrand::Rng>>,
+    started: RefCell<Vec<(String, Ended)>>,
+}
+
+impl Pipeline {
+    /// The pipeline for these targets, with the defaults of the template.
+    pub fn new(aws: Aws, targets: &[TargetId], filter_id: &str) -> Self {
+        let targets: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
+        let read = |text: &str| serde_json::from_str(text).expect("a definition is JSON");
+        let this = Self {
+            aws,
+            environment: Vec::new(),
+            mirror_instance: read(include_str!("../../../statemachine/mirror-instance.asl.json")),
+            mirror_interface: read(include_str!("../../../statemachine/mirror-interface.asl.json")),
+            random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
+            started: RefCell::default(),
+        };
+        this.with("TARGET_IDS", &targets.join(",")).with("FILTER_ID", filter_id).with("OPT_OUT_TAG", "mirror=off")
+    }
+
+    /// The same with this variable set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(set, _)| set != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What EventBridge sends when an instance has started.
+    pub fn running(instance_id: &str) -> Value {
+        json!({
+            "version": "0", "id": "7bf73129-1428-4cd3-a780-95db273d1602", "source": "aws.ec2",
+            "detail-type": "EC2 Instance State-change Notification", "account": "000000000000",
+            "time": "2026-01-01T00:00:00Z", "region": "us-east-1",
+            "resources": [format!("arn:aws:ec2:us-east-1:000000000000:instance/{instance_id}")],
+            "detail": {"instance-id": instance_id, "state": "running"},
+        })
+    }
+
+    /// Runs `mirror-instance`, and the executions that it starts, to their ends.
+    pub async fn mirror_instance(&self, name: &str, event: Value) -> InstanceEnded {
+        let ended = self.execute(&self.mirror_instance, "mirror-instance", name, event).await;
+        InstanceEnded { ended, interfaces: self.started.take() }
+    }
+
+    /// Runs `mirror-interface` to its end.
+    pub async fn mirror_interface(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.mirror_interface, "mirror-interface", name, input).await
+    }
+
+    async fn execute(&self, definition: &Value, machine: &str, name: &str, input: Value) -> Ended {
+        let arn = format!("arn:aws:states:us-east-1:000000000000:execution:{machine}:{name}");
+        Execution { definition, arn: &arn, name, tasks: self, random: Rc::clone(&self.random) }.run(input).await
+    }
+
+    /// Calls one function with a payload, as the state machine does.
+    pub async fn call(&self, function: &str, payload: Value) -> Result<Value, StageError> {
+        let environment = Environment::new(|name| {
+            self.environment.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone())
+        });
+        let (ec2, ledger) = (|| self.aws.ec2_calls(), || self.aws.ledger());
+        match function {
+            "ResolveInterfaces" => {
+                run(ResolveInterfaces { ec2: ec2(), consent: Consent::from(&environment)? }, payload).await
+            }
+            "CheckExistingSession" => {
+                let stage = CheckExistingSession {
+                    ec2: ec2(),
+                    ledger: ledger(),
+                    targets: Targets::from(&environment)?,
+                    policy: ExistingSessionPolicy::from(&environment)?,
+                };
+                run(stage, payload).await
+            }
+            "GatherCandidates" => {
+                let stage = GatherCandidates {
+                    ec2: ec2(),
+                    targets: Targets::from(&environment)?,
+                    settings: GatherSettings {
+                        local_zone_only: local_zone_only(&environment)?,
+                        consent: Consent::from(&environment)?,
+                        unverifiable: UnverifiableTargets::from(&environment)?,
+                    },
+                };
+                run(stage, payload).await
+            }
+            "FilterSecurityGroups" => {
+                let unverifiable = UnverifiableTargets::from(&environment)?;
+                run(FilterSecurityGroups { ec2: ec2(), unverifiable }, payload).await
+            }
+            "FilterNetworkAcls" => {
+                let unverifiable = UnverifiableTargets::from(&environment)?;
+                run(FilterNetworkAcls { ec2: ec2(), unverifiable }, payload).await
+            }
+            "PickLeastLoaded" => {
+                let settings = SessionSettings::from(&environment)?;
+                run(PickLeastLoaded { ledger: ledger(), settings }, payload).await
+            }
+            "CountSessions" => run(CountSessions { ec2: ec2(), ledger: ledger() }, payload).await,
+            "CreateSession" => run(CreateSession { ec2: ec2(), ledger: ledger() }, payload).await,
+            "TagSession" => run(TagSession { ec2: ec2() }, payload).await,
+            "ReleaseSession" => run(ReleaseSession { ledger: ledger() }, payload).await,
+            other => panic!("the definition calls {other}, which is no function of this stack"),
+        }
+    }
+}
+
+async fn run<S: Stage>(stage: S, payload: Value) -> Result<Value, StageError> {
+    pipeline::call(&stage, payload).await
+}
+
+/// How an execution of `mirror-instance` ended, and those of `mirror-interface` that it started.
+#[derive(Debug)]
+pub struct InstanceEnded {
+    /// The execution itself.
+    pub ended: Ended,
+    /// The executions that it started, by name.
+    pub interfaces: Vec<(String, Ended)>,
+}
+
+impl InstanceEnded {
+    /// The outcome of each interface's execution that succeeded, and the error's name of one that failed.
+    pub fn outcomes(&self) -> Vec<String> {
+        self.interfaces.iter().map(|(_, ended)| outcome(ended)).collect()
+    }
+
+    /// The state transitions of all these executions.
+    pub fn transitions(&self) -> usize {
+        std::iter::once(&self.ended)
+            .chain(self.interfaces.iter().map(|(_, ended)| ended))
+            .map(|ended| ended.path.len() + ended.retries)
+            .sum()
+    }
+}
+
+/// The outcome of an execution that succeeded, or the error's name of one that failed.
+pub fn outcome(ended: &Ended) -> String {
+    match &ended.result {
+        Ok(output) => output["outcome"].as_str().unwrap_or("none").to_owned(),
+        Err(error) => error.error.clone(),
+    }
+}
+
+impl Tasks for Pipeline {
+    fn run<'a>(
+        &'a self,
+        resource: &'a str,
+        arguments: Value,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, StateError>> + 'a>> {
+        Box::pin(async move {
+            match resource {
+                "arn:aws:states:::lambda:invoke" => {
+                    let function = arguments["FunctionName"].as_str().unwrap_or_default();
+                    let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
+                    let answer = self.call(function, arguments["Payload"].clone()).await;
+                    answer.map(|payload| json!({"StatusCode": 200, "Payload": payload})).map_err(|error| {
+                        let cause = json!({"errorType": error.name, "errorMessage": error.message});
+                        StateError::new(error.name.as_str(), cause.to_string())
+                    })
+                }
+                "arn:aws:states:::states:startExecution" => {
+                    let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
+                    if self.started.borrow().iter().any(|(started, _)| *started == name) {
+                        return Err(StateError::new("StepFunctions.ExecutionAlreadyExistsException", name));
+                    }
+                    let ended = self.mirror_interface(&name, arguments["Input"].clone()).await;
+                    self.started.borrow_mut().push((name.clone(), ended));
+                    Ok(json!({"ExecutionArn": name}))
+                }
+                other => panic!("no task of this stack is {other}"),
+            }
+        })
+    }
+}

@@ -1,0 +1,309 @@
+//! Runs the state machines' real definitions without Step Functions, on tokio's clock: with the clock paused, a
+//! retry that waits an hour takes no time.
+//!
+//! What the project's definitions use is here: Task, Map (inline), Choice, Pass, Wait, Succeed and Fail;
+//! JSONata, `Assign`, `Output`, `Retry` with backoff and jitter, `Catch`. Anything else is an error that names
+//! it, not something that is passed over (Amazon States Language specification; Step Functions guide,
+//! "Transforming data with JSONata").
+
+mod jsonata;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The values that `Assign` has given to variables.
+type Variables = BTreeMap<String, Value>;
+
+/// An error of a state: its name, which `Retry` and `Catch` match, and its cause.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}: {cause}")]
+pub struct StateError {
+    /// The error's name.
+    pub error: String,
+    /// What it is in words, or the JSON that a Lambda function answered with.
+    pub cause: String,
+}
+
+impl StateError {
+    /// An error of this name and cause.
+    pub fn new(error: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { error: error.into(), cause: cause.into() }
+    }
+
+    fn query(cause: impl Into<String>) -> Self {
+        Self::new("States.QueryEvaluationError", cause)
+    }
+
+    fn definition(cause: impl Into<String>) -> Self {
+        Self::new("States.Runtime", cause)
+    }
+}
+
+/// What a Task calls.
+pub trait Tasks {
+    /// Carries out the task of this resource with these arguments, both as in the definition.
+    fn run<'a>(
+        &'a self,
+        resource: &'a str,
+        arguments: Value,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, StateError>> + 'a>>;
+}
+
+/// How an execution ended, and what it went through.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// The output, or the error.
+    pub result: Result<Value, StateError>,
+    /// The states entered, in order, those of a Map's iterations among them. Step Functions charges a
+    /// transition for each, and for each retry.
+    pub path: Vec<String>,
+    /// How often a state was tried again.
+    pub retries: usize,
+}
+
+/// An execution about to run.
+pub struct Execution<'a> {
+    /// The definition, its substitutions made.
+    pub definition: &'a Value,
+    /// The execution's ARN.
+    pub arn: &'a str,
+    /// The execution's name.
+    pub name: &'a str,
+    /// What its tasks call.
+    pub tasks: &'a dyn Tasks,
+    /// Where jitter is drawn from.
+    pub random: Rc<RefCell<fastrand::Rng>>,
+}
+
+#[derive(Default)]
+struct Trace {
+    path: Vec<String>,
+    retries: usize,
+}
+
+impl Execution<'_> {
+    /// Runs the execution to its end.
+    pub async fn run(&self, input: Value) -> Ended {
+        let trace = RefCell::new(Trace::default());
+        let result = self.machine(self.definition, input, &mut Variables::new(), &trace).await;
+        let Trace { path, retries } = trace.into_inner();
+        Ended { result, path, retries }
+    }
+
+    fn machine<'a>(
+        &'a self,
+        machine: &'a Value,
+        input: Value,
+        variables: &'a mut Variables,
+        trace: &'a RefCell<Trace>,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, StateError>> + 'a>> {
+        Box::pin(async move {
+            let mut name = text(machine, "StartAt")?.to_owned();
+            let mut value = input;
+            loop {
+                let state = machine["States"]
+                    .get(&name)
+                    .ok_or_else(|| StateError::definition(format!("there is no state {name}")))?;
+                trace.borrow_mut().path.push(name.clone());
+                match self.state(&name, state, value, variables, trace).await? {
+                    Next::State(next, output) => (name, value) = (next, output),
+                    Next::End(output) => return Ok(output),
+                }
+            }
+        })
+    }
+
+    async fn state(
+        &self,
+        name: &str,
+        state: &Value,
+        input: Value,
+        variables: &mut Variables,
+        trace: &RefCell<Trace>,
+    ) -> Result<Next, StateError> {
+        let states = |extra: Value| {
+            let mut states = json!({
+                "input": input,
+                "context": {"Execution": {"Id": self.arn, "Name": self.name, "Input": Value::Null},
+                            "State": {"Name": name}},
+            });
+            if let (Some(states), Value::Object(extra)) = (states.as_object_mut(), extra) {
+                states.extend(extra);
+            }
+            states
+        };
+        match text(state, "Type")? {
+            "Pass" => self.leave(state, &states(json!({})), &input, variables),
+            "Succeed" => {
+                let output = output(state, &states(json!({})), &input, variables)?;
+                Ok(Next::End(output))
+            }
+            "Fail" => {
+                let states = states(json!({}));
+                let field = |field: &str| {
+                    state.get(field).map_or(Ok(String::new()), |template| {
+                        let value = jsonata::fill(template, &states, variables)?;
+                        value.as_str().map(str::to_owned).ok_or_else(|| {
+                            StateError::query(format!("{field} of {name} is {value}, not a text"))
+                        })
+                    })
+                };
+                Err(StateError::new(field("Error")?, field("Cause")?))
+            }
+            "Wait" => {
+                let seconds = jsonata::fill(&state["Seconds"], &states(json!({})), variables)?;
+                let seconds = seconds
+                    .as_u64()
+                    .ok_or_else(|| StateError::query(format!("Seconds of {name} is {seconds}")))?;
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                self.leave(state, &states(json!({})), &input, variables)
+            }
+            "Choice" => {
+                let states = states(json!({}));
+                for choice in array(state, "Choices") {
+                    match jsonata::fill(&choice["Condition"], &states, variables)? {
+                        Value::Bool(true) => return self.leave(choice, &states, &input, variables),
+                        Value::Bool(false) => {}
+                        other => {
+                            return Err(StateError::query(format!("a condition of {name} is {other}")));
+                        }
+                    }
+                }
+                let default = state.get("Default").and_then(Value::as_str).ok_or_else(|| {
+                    StateError::new("States.NoChoiceMatched", format!("no choice of {name} matched"))
+                })?;
+                Ok(Next::State(default.to_owned(), output(state, &states, &input, variables)?))
+            }
+            "Task" | "Map" => {
+                let mut tried = vec![0_u64; array(state, "Retry").count()];
+                loop {
+                    let attempt = if state["Type"] == "Task" {
+                        self.task(state, &states(json!({})), variables).await
+                    } else {
+                        self.map(state, &states(json!({})), variables, trace).await
+                    };
+                    let error = match attempt {
+                        Ok(result) => {
+                            return self.leave(state, &states(json!({"result": result})), &input, variables);
+                        }
+                        Err(error) => error,
+                    };
+                    if let Some(wait) = self.retry(state, &error, &mut tried) {
+                        trace.borrow_mut().retries += 1;
+                        tokio::time::sleep(wait).await;
+                        continue;
+                    }
+                    let Some(catcher) = array(state, "Catch").find(|catcher| matches(catcher, &error)) else {
+                        return Err(error);
+                    };
+                    let error = json!({"Error": error.error, "Cause": error.cause});
+                    let fallback = error.clone();
+                    return self.leave(catcher, &states(json!({"errorOutput": error})), &fallback, variables);
+                }
+            }
+            other => Err(StateError::definition(format!("{name} is of type {other}, which is not known here"))),
+        }
+    }
+
+    async fn task(&self, state: &Value, states: &Value, variables: &Variables) -> Result<Value, StateError> {
+        let arguments = jsonata::fill(&state["Arguments"], states, variables)?;
+        self.tasks.run(text(state, "Resource")?, arguments).await
+    }
+
+    async fn map(
+        &self,
+        state: &Value,
+        states: &Value,
+        variables: &Variables,
+        trace: &RefCell<Trace>,
+    ) -> Result<Value, StateError> {
+        let Value::Array(items) = jsonata::fill(&state["Items"], states, variables)? else {
+            return Err(StateError::query("Items of a Map is not an array"));
+        };
+        let iterations = items.into_iter().map(|item| async {
+            self.machine(&state["ItemProcessor"], item, &mut variables.clone(), trace).await
+        });
+        futures::future::join_all(iterations).await.into_iter().collect()
+    }
+
+    /// How long to wait before the state is tried again, if it is to be.
+    fn retry(&self, state: &Value, error: &StateError, tried: &mut [u64]) -> Option<Duration> {
+        let (retrier, tried) =
+            array(state, "Retry").zip(tried.iter_mut()).find(|(retrier, _)| matches(retrier, error))?;
+        let number = |field: &str, default: f64| retrier.get(field).and_then(Value::as_f64).unwrap_or(default);
+        if *tried >= retrier.get("MaxAttempts").and_then(Value::as_u64).unwrap_or(3) {
+            return None;
+        }
+        let exponent = i32::try_from(*tried).unwrap_or(i32::MAX);
+        let wait = number("IntervalSeconds", 1.0) * number("BackoffRate", 2.0).powi(exponent);
+        let wait = wait.min(number("MaxDelaySeconds", 31_622_400.0));
+        *tried += 1;
+        let share = if retrier["JitterStrategy"] == "FULL" { self.random.borrow_mut().f64() } else { 1.0 };
+        Some(Duration::from_secs_f64(wait * share))
+    }
+
+    /// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next.
+    fn leave(
+        &self,
+        from: &Value,
+        states: &Value,
+        fallback: &Value,
+        variables: &mut Variables,
+    ) -> Result<Next, StateError> {
+        let unchanged = states.get("result").unwrap_or(fallback);
+        // Both see the variables as they were.
+        let output = output(from, states, unchanged, variables)?;
+        if let Some(assign) = from.get("Assign") {
+            let Value::Object(values) = jsonata::fill(assign, states, variables)? else {
+                return Err(StateError::definition("Assign is not an object"));
+            };
+            variables.extend(values);
+        }
+        Ok(match from.get("Next").and_then(Value::as_str) {
+            Some(next) => Next::State(next.to_owned(), output),
+            None => Next::End(output),
+        })
+    }
+}
+
+enum Next {
+    State(String, Value),
+    End(Value),
+}
+
+fn output(
+    state: &Value,
+    states: &Value,
+    unchanged: &Value,
+    variables: &Variables,
+) -> Result<Value, StateError> {
+    match state.get("Output") {
+        Some(template) => jsonata::fill(template, states, variables),
+        None => Ok(unchanged.clone()),
+    }
+}
+
+fn text<'a>(state: &'a Value, field: &str) -> Result<&'a str, StateError> {
+    state
+        .get(field)
+        .and_then(Value::as_str)
+        .ok_or_else(|| StateError::definition(format!("{field} is missing in {state}")))
+}
+
+fn array<'a>(state: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    state.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn matches(rule: &Value, error: &StateError) -> bool {
+    array(rule, "ErrorEquals").filter_map(Value::as_str).any(|name| match name {
+        "States.ALL" => true,
+        "States.TaskFailed" => error.error != "States.Timeout",
+        name => name == error.error,
+    })
+}
