@@ -241,7 +241,7 @@ impl NewReservation<'_> {
     /// everything that tells this reservation from any other, also from one of a ledger since deleted.
     pub fn event(&self, before: Option<&Assignment>) -> LedgerEvent {
         let generation = before.map_or(0, |a| a.generation) + 1;
-        let session_number = (1..=i32::from(i16::MAX))
+        let session_number = (1..=MAX_SESSION_NUMBER)
             .find(|n| !self.used_session_numbers.contains(n))
             .unwrap_or(1);
         let digest = Sha256::digest(

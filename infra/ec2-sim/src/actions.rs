@@ -56,9 +56,7 @@ pub(crate) fn perform(context: &mut Context<'_>, params: &Params) -> Answer {
     }
     context.world.forget_terminated(context.now);
     match params.get("ClientToken") {
-        Some(token) if !token.is_empty() && name != "DescribeInstances" => {
-            once(context, name, token, params, action)
-        }
+        Some(token) if !token.is_empty() => once(context, name, token, params, action),
         _ => action(context, params),
     }
 }

@@ -327,7 +327,7 @@ mod tests {
         assert!(like("web-*", "web-1") && like("*", "") && like("a?c", "abc") && like("*b*d", "abcd"));
         assert!(!like("web-*", "api-1") && !like("a?c", "ac") && !like("", "a") && !like("a", ""));
         assert!(like(r"a\*b", "a*b") && !like(r"a\*b", "axb") && like("ELB net/*", "ELB net/a/1"));
-        assert!(like("*a*a*a*b", &"a".repeat(200).replace('x', "y")) == false);
+        assert!(!like("*a*a*a*b", &"a".repeat(200)));
     }
 
     #[test]

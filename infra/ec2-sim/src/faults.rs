@@ -1,6 +1,5 @@
 //! Faults on demand.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,7 +18,7 @@ pub enum Fault {
     /// Refused with an error of your choice; nothing is done.
     Error {
         /// The EC2 error code.
-        code: Cow<'static, str>,
+        code: String,
         /// Its message.
         message: String,
         /// The HTTP status.
@@ -96,7 +95,7 @@ impl TryFrom<RuleText> for FaultRule {
             "LoseAnswer" => Fault::LoseAnswer,
             "FailBefore" => Fault::FailBefore,
             "Error" => Fault::Error {
-                code: text.code.ok_or("fault Error needs a code")?.into(),
+                code: text.code.ok_or("fault Error needs a code")?,
                 message: text.message.unwrap_or_else(|| "Injected fault".to_owned()),
                 status: text.status.unwrap_or(400),
             },

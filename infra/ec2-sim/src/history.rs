@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn a_describe_sees_each_object_as_it_was_a_lag_ago() {
         let mut table = Table::new(LAG);
-        let start = Instant::now() + Duration::from_secs(60);
+        let start = Instant::now() + Duration::from_mins(1);
         table.put(start, session("tmt-1"));
         table.change(start + Duration::from_secs(3), "tms-1", |row| {
-            "tmt-2".clone_into(&mut row.traffic_mirror_target_id)
+            "tmt-2".clone_into(&mut row.traffic_mirror_target_id);
         });
         table.delete(start + Duration::from_secs(4), "tms-1");
 
@@ -251,7 +251,7 @@ mod tests {
         let now = Instant::now();
         table.put(now, session("tmt-1"));
         table.change(now, "tms-1", |row| {
-            "tmt-2".clone_into(&mut row.traffic_mirror_target_id)
+            "tmt-2".clone_into(&mut row.traffic_mirror_target_id);
         });
         assert_eq!(table.with_key("tmt-1").count(), 0);
         assert_eq!(

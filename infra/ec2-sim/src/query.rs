@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn lists_keep_the_order_of_their_numbers() {
-        let form: String = (1..=12).map(|n| format!("InstanceId.{n}=i-{n}&")).collect();
-        let ids = Params::parse(form.as_bytes()).list("InstanceId");
+        let form: Vec<String> = (1..=12).map(|n| format!("InstanceId.{n}=i-{n}")).collect();
+        let ids = Params::parse(form.join("&").as_bytes()).list("InstanceId");
         assert_eq!(ids.first().map(String::as_str), Some("i-1"));
         assert_eq!(ids.last().map(String::as_str), Some("i-12"));
     }

@@ -24,6 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::{Ec2Sim, FaultRule};
@@ -38,6 +39,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Only if the listener cannot accept connections any more; what goes wrong on one connection ends that one.
 pub async fn serve(sim: Ec2Sim, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let mut connections = JoinSet::new();
+    let (stop, stopping) = watch::channel(());
     tokio::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -46,17 +48,24 @@ pub async fn serve(sim: Ec2Sim, listener: TcpListener, shutdown: impl Future<Out
             accepted = listener.accept() => accepted?.0,
         };
         let sim = sim.clone();
+        let mut stopping = stopping.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| answer(sim.clone(), request));
-            if let Err(error) = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await
-            {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                _ = stopping.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
-    drop(listener);
+    drop((listener, stop));
     let idle = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, idle).await;
     Ok(())

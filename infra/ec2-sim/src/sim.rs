@@ -120,6 +120,22 @@ thread_local! {
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Marks this thread as within a hook, also when the hook panics.
+struct InHook;
+
+impl InHook {
+    fn enter() -> Self {
+        IN_HOOK.set(true);
+        Self
+    }
+}
+
+impl Drop for InHook {
+    fn drop(&mut self) {
+        IN_HOOK.set(false);
+    }
+}
+
 impl fmt::Debug for Ec2Sim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -191,13 +207,11 @@ impl Ec2Sim {
         }
         let mut hook = lock(&self.shared.hook);
         let hook = hook.as_mut()?;
-        IN_HOOK.set(true);
-        let fault = hook(&Call {
+        let _inside = InHook::enter();
+        hook(&Call {
             action: action.to_owned(),
             params: params.all().clone(),
-        });
-        IN_HOOK.set(false);
-        fault
+        })
     }
 
     fn respond(&self, action: &str, params: &Params, fault: Option<&Fault>) -> Response {

@@ -190,8 +190,16 @@ fn interfaces(
     merged
         .values()
         .enumerate()
-        .map(|(index, interface)| row(index, interface))
+        .map(|(index, interface)| Ok(whole(row(index, interface)?, interface)))
         .collect()
+}
+
+/// An interface with the status that follows from its attachment, if it was given none.
+fn whole(mut interface: NetworkInterface, given: &Value) -> NetworkInterface {
+    if given.get("Status").is_none() && interface.instance_id().is_some() {
+        "in-use".clone_into(&mut interface.status);
+    }
+    interface
 }
 
 /// Puts the members of one JSON object over those of another, and those of objects within them likewise.

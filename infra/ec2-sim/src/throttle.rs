@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(taken(&mut buckets, action, form, now), size, "{action}");
             assert_eq!(taken(&mut buckets, action, form, later), 3 * refill, "{action}");
         }
-        let much_later = now + Duration::from_secs(3600);
+        let much_later = now + Duration::from_hours(1);
         assert_eq!(
             taken(&mut buckets, "CreateTrafficMirrorSession", b"", much_later),
             50

@@ -12,7 +12,7 @@ use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::{
     AddPrefixListEntry, AttributeBooleanValue, AttributeValue, Filter, InstanceNetworkInterfaceSpecification,
     InstanceStateName, InstanceType, IpPermission, IpRange, NetworkInterfaceType, PortRange, PrefixListId,
-    ResourceType, RuleAction, Tag, TagSpecification, TrafficDirection, TrafficMirrorFilterRule,
+    Reservation, ResourceType, RuleAction, Tag, TagSpecification, TrafficDirection, TrafficMirrorFilterRule,
     TrafficMirrorPortRangeRequest, TrafficMirrorRuleAction, TrafficMirrorSession, TrafficMirrorSessionField,
     TrafficMirrorTargetType, UserIdGroupPair, VpcEndpointType,
 };
@@ -540,13 +540,13 @@ async fn mirroring_and_tags() {
     assert_eq!(shown.network_interface_id(), Some(interfaces[1].as_str()));
     assert_eq!(shown.r#type(), Some(&TrafficMirrorTargetType::NetworkInterface));
 
-    let filter_ = ec2
+    let made = ec2
         .create_traffic_mirror_filter()
         .description("all")
         .send()
         .await
         .unwrap();
-    let filter_id = filter_
+    let filter_id = made
         .traffic_mirror_filter()
         .unwrap()
         .traffic_mirror_filter_id()
@@ -569,8 +569,8 @@ async fn mirroring_and_tags() {
         .send()
         .await
         .unwrap();
-    let made: &TrafficMirrorFilterRule = rule.traffic_mirror_filter_rule().unwrap();
-    assert_eq!(made.destination_port_range().unwrap().from_port(), Some(53));
+    let rule: &TrafficMirrorFilterRule = rule.traffic_mirror_filter_rule().unwrap();
+    assert_eq!(rule.destination_port_range().unwrap().from_port(), Some(53));
     let filters = ec2
         .describe_traffic_mirror_filters()
         .traffic_mirror_filter_ids(filter_id)
@@ -713,10 +713,7 @@ async fn the_paginator_sees_everything_once() {
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.unwrap();
-        let instances = page
-            .reservations()
-            .iter()
-            .flat_map(|reservation| reservation.instances());
+        let instances = page.reservations().iter().flat_map(Reservation::instances);
         ids.extend(instances.map(|instance| instance.instance_id().unwrap().to_owned()));
     }
     ids.sort();

@@ -75,7 +75,11 @@ impl Dynamo {
         database
             .create_table(serde_json::from_value(request).expect("the request is well formed"))
             .expect("the table is made");
-        Self { database: Arc::new(database), calls: Arc::default(), hook: Arc::default() }
+        Self {
+            database: Arc::new(database),
+            calls: Arc::default(),
+            hook: Arc::default(),
+        }
     }
 
     /// Asks `hook` before each call, with the action's name, what is to go wrong with it.
@@ -102,7 +106,13 @@ impl Dynamo {
             .scan(serde_json::from_value(request).expect("the request is well formed"))
             .expect("the table can be scanned");
         let response = serde_json::to_value(response).expect("a response is JSON");
-        response["Items"].as_array().cloned().unwrap_or_default().into_iter().map(plain).collect()
+        response["Items"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+            .into_iter()
+            .map(plain)
+            .collect()
     }
 
     fn answer(&self, action: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
@@ -118,7 +128,9 @@ impl Dynamo {
             "GetItem" => carry_out!(get_item),
             "BatchGetItem" => carry_out!(batch_get_item),
             "TransactWriteItems" => carry_out!(transact_write_items),
-            other => Err(DynoxideError::ValidationException(format!("no stage calls {other}"))),
+            other => Err(DynoxideError::ValidationException(format!(
+                "no stage calls {other}"
+            ))),
         }
     }
 }
@@ -129,11 +141,17 @@ impl HttpConnector for Dynamo {
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default();
             let action = target.rsplit('.').next().unwrap_or_default().to_owned();
-            *this.calls.lock().expect("no test panics while counting").entry(action.clone()).or_default() += 1;
+            *this
+                .calls
+                .lock()
+                .expect("no test panics while counting")
+                .entry(action.clone())
+                .or_default() += 1;
             let hook = this.hook.lock().expect("no test panics in a hook").clone();
             let fault = hook.and_then(|hook| (hook.lock().expect("no test panics in a hook"))(&action));
             let refuse = |status: u16, kind: &str, extra: Value| {
-                let mut body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": kind});
+                let mut body =
+                    json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": kind});
                 if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
                     body.extend(extra.clone());
                 }
@@ -160,7 +178,9 @@ impl HttpConnector for Dynamo {
                 Err(error) => respond(error.status_code(), error.to_json().into_bytes()),
             };
             if fault == Some(DynamoFault::LoseAnswer) {
-                return Err(ConnectorError::io("the connection broke before the answer".into()));
+                return Err(ConnectorError::io(
+                    "the connection broke before the answer".into(),
+                ));
             }
             answer
         })
@@ -174,8 +194,15 @@ fn respond(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
 
 /// DynamoDB's JSON (`{"S": "a"}`) as plain JSON.
 fn plain(item: Value) -> Value {
-    let Value::Object(attributes) = item else { return item };
-    Value::Object(attributes.into_iter().map(|(name, value)| (name, plain_value(value))).collect())
+    let Value::Object(attributes) = item else {
+        return item;
+    };
+    Value::Object(
+        attributes
+            .into_iter()
+            .map(|(name, value)| (name, plain_value(value)))
+            .collect(),
+    )
 }
 
 fn plain_value(value: Value) -> Value {

@@ -38,9 +38,15 @@ impl Aws {
         let start = tokio::time::Instant::now();
         let epoch: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a valid time");
         let clock = Clock::new(move || {
-            epoch.checked_add(start.elapsed()).expect("a test does not last for centuries")
+            epoch
+                .checked_add(start.elapsed())
+                .expect("a test does not last for centuries")
         });
-        Self { ec2: Ec2Sim::new(options), dynamo: Dynamo::new(), clock }
+        Self {
+            ec2: Ec2Sim::new(options),
+            dynamo: Dynamo::new(),
+            clock,
+        }
     }
 
     /// A real EC2 client of this account.

@@ -51,7 +51,9 @@ impl Pipeline {
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
             started: RefCell::default(),
         };
-        this.with("TARGET_IDS", &targets.join(",")).with("FILTER_ID", filter_id).with("OPT_OUT_TAG", "mirror=off")
+        this.with("TARGET_IDS", &targets.join(","))
+            .with("FILTER_ID", filter_id)
+            .with("OPT_OUT_TAG", "mirror=off")
     }
 
     /// The same with this variable set.
@@ -75,29 +77,53 @@ impl Pipeline {
 
     /// Runs `mirror-instance`, and the executions that it starts, to their ends.
     pub async fn mirror_instance(&self, name: &str, event: Value) -> InstanceEnded {
-        let ended = self.execute(&self.mirror_instance, "mirror-instance", name, event).await;
-        InstanceEnded { ended, interfaces: self.started.take() }
+        let ended = self
+            .execute(&self.mirror_instance, "mirror-instance", name, event)
+            .await;
+        InstanceEnded {
+            ended,
+            interfaces: self.started.take(),
+        }
     }
 
     /// Runs `mirror-interface` to its end.
     pub async fn mirror_interface(&self, name: &str, input: Value) -> Ended {
-        self.execute(&self.mirror_interface, "mirror-interface", name, input).await
+        self.execute(&self.mirror_interface, "mirror-interface", name, input)
+            .await
     }
 
     async fn execute(&self, definition: &Value, machine: &str, name: &str, input: Value) -> Ended {
         let arn = format!("arn:aws:states:us-east-1:000000000000:execution:{machine}:{name}");
-        Execution { definition, arn: &arn, name, tasks: self, random: Rc::clone(&self.random) }.run(input).await
+        Execution {
+            definition,
+            arn: &arn,
+            name,
+            tasks: self,
+            random: Rc::clone(&self.random),
+        }
+        .run(input)
+        .await
     }
 
     /// Calls one function with a payload, as the state machine does.
     pub async fn call(&self, function: &str, payload: Value) -> Result<Value, StageError> {
         let environment = Environment::new(|name| {
-            self.environment.iter().find(|(set, _)| set == name).map(|(_, value)| value.clone())
+            self.environment
+                .iter()
+                .find(|(set, _)| set == name)
+                .map(|(_, value)| value.clone())
         });
         let (ec2, ledger) = (|| self.aws.ec2_calls(), || self.aws.ledger());
         match function {
             "ResolveInterfaces" => {
-                run(ResolveInterfaces { ec2: ec2(), consent: Consent::from(&environment)? }, payload).await
+                run(
+                    ResolveInterfaces {
+                        ec2: ec2(),
+                        consent: Consent::from(&environment)?,
+                    },
+                    payload,
+                )
+                .await
             }
             "CheckExistingSession" => {
                 let stage = CheckExistingSession {
@@ -122,18 +148,57 @@ impl Pipeline {
             }
             "FilterSecurityGroups" => {
                 let unverifiable = UnverifiableTargets::from(&environment)?;
-                run(FilterSecurityGroups { ec2: ec2(), unverifiable }, payload).await
+                run(
+                    FilterSecurityGroups {
+                        ec2: ec2(),
+                        unverifiable,
+                    },
+                    payload,
+                )
+                .await
             }
             "FilterNetworkAcls" => {
                 let unverifiable = UnverifiableTargets::from(&environment)?;
-                run(FilterNetworkAcls { ec2: ec2(), unverifiable }, payload).await
+                run(
+                    FilterNetworkAcls {
+                        ec2: ec2(),
+                        unverifiable,
+                    },
+                    payload,
+                )
+                .await
             }
             "PickLeastLoaded" => {
                 let settings = SessionSettings::from(&environment)?;
-                run(PickLeastLoaded { ledger: ledger(), settings }, payload).await
+                run(
+                    PickLeastLoaded {
+                        ledger: ledger(),
+                        settings,
+                    },
+                    payload,
+                )
+                .await
             }
-            "CountSessions" => run(CountSessions { ec2: ec2(), ledger: ledger() }, payload).await,
-            "CreateSession" => run(CreateSession { ec2: ec2(), ledger: ledger() }, payload).await,
+            "CountSessions" => {
+                run(
+                    CountSessions {
+                        ec2: ec2(),
+                        ledger: ledger(),
+                    },
+                    payload,
+                )
+                .await
+            }
+            "CreateSession" => {
+                run(
+                    CreateSession {
+                        ec2: ec2(),
+                        ledger: ledger(),
+                    },
+                    payload,
+                )
+                .await
+            }
             "TagSession" => run(TagSession { ec2: ec2() }, payload).await,
             "ReleaseSession" => run(ReleaseSession { ledger: ledger() }, payload).await,
             other => panic!("the definition calls {other}, which is no function of this stack"),
@@ -189,15 +254,20 @@ impl Tasks for Pipeline {
                     let function = arguments["FunctionName"].as_str().unwrap_or_default();
                     let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
                     let answer = self.call(function, arguments["Payload"].clone()).await;
-                    answer.map(|payload| json!({"StatusCode": 200, "Payload": payload})).map_err(|error| {
-                        let cause = json!({"errorType": error.name, "errorMessage": error.message});
-                        StateError::new(error.name.as_str(), cause.to_string())
-                    })
+                    answer
+                        .map(|payload| json!({"StatusCode": 200, "Payload": payload}))
+                        .map_err(|error| {
+                            let cause = json!({"errorType": error.name, "errorMessage": error.message});
+                            StateError::new(error.name.as_str(), cause.to_string())
+                        })
                 }
                 "arn:aws:states:::states:startExecution" => {
                     let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
                     if self.started.borrow().iter().any(|(started, _)| *started == name) {
-                        return Err(StateError::new("StepFunctions.ExecutionAlreadyExistsException", name));
+                        return Err(StateError::new(
+                            "StepFunctions.ExecutionAlreadyExistsException",
+                            name,
+                        ));
                     }
                     let ended = self.mirror_interface(&name, arguments["Input"].clone()).await;
                     self.started.borrow_mut().push((name.clone(), ended));

@@ -22,7 +22,10 @@ pub struct Scene {
 
 /// The zone's name: `us-east-1a` for 0.
 pub fn zone(zone: usize) -> String {
-    format!("us-east-1{}", char::from(b'a' + u8::try_from(zone).expect("a few zones")))
+    format!(
+        "us-east-1{}",
+        char::from(b'a' + u8::try_from(zone).expect("a few zones"))
+    )
 }
 
 /// The subnet of a zone's instances.
@@ -113,7 +116,14 @@ impl Scene {
     pub fn sensor(&mut self, in_zone: usize, instance_type: &str) -> TargetId {
         let number = 0x5000 + self.targets.len();
         let address = format!("10.0.{}.{}", in_zone + 10, 10 + self.targets.len());
-        self.add_instance(number, in_zone, &sensor_subnet(in_zone), SENSOR_GROUP, &[address], instance_type);
+        self.add_instance(
+            number,
+            in_zone,
+            &sensor_subnet(in_zone),
+            SENSOR_GROUP,
+            &[address],
+            instance_type,
+        );
         let target = format!("tmt-{number:017x}");
         self.list("TrafficMirrorTargets").push(json!({
             "TrafficMirrorTargetId": target, "NetworkInterfaceId": interface_id(number),
@@ -126,9 +136,17 @@ impl Scene {
 
     /// An instance in a zone with as many interfaces: numbers `number`, `number + 1`, …
     pub fn instance(&mut self, number: usize, in_zone: usize, interfaces: usize) -> String {
-        let addresses: Vec<String> =
-            (number..number + interfaces).map(|n| format!("10.0.{in_zone}.{}", n % 250 + 4)).collect();
-        self.add_instance(number, in_zone, &instance_subnet(in_zone), INSTANCE_GROUP, &addresses, "m5.large");
+        let addresses: Vec<String> = (number..number + interfaces)
+            .map(|n| format!("10.0.{in_zone}.{}", n % 250 + 4))
+            .collect();
+        self.add_instance(
+            number,
+            in_zone,
+            &instance_subnet(in_zone),
+            INSTANCE_GROUP,
+            &addresses,
+            "m5.large",
+        );
         instance_id(number)
     }
 
@@ -182,6 +200,7 @@ impl Scene {
     }
 
     fn load(&self, ec2: &Ec2Sim) {
-        ec2.load_snapshot(&self.snapshot).expect("the scene is a sound snapshot");
+        ec2.load_snapshot(&self.snapshot)
+            .expect("the scene is a sound snapshot");
     }
 }

@@ -36,13 +36,21 @@ fn evaluate(expression: &str, states: &Value, variables: &Variables) -> Result<V
         context.bind(name.clone(), value.clone().into());
     }
     let mut evaluator = Evaluator::with_context(context);
-    evaluator.register_fn("hash", hash).map_err(|error| failed(error.to_string()))?;
-    evaluator.register_fn("parse", parse).map_err(|error| failed(error.to_string()))?;
-    let result = evaluator.evaluate(&tree, &JValue::Null).map_err(|error| failed(error.to_string()))?;
+    evaluator
+        .register_fn("hash", hash)
+        .map_err(|error| failed(error.to_string()))?;
+    evaluator
+        .register_fn("parse", parse)
+        .map_err(|error| failed(error.to_string()))?;
+    let result = evaluator
+        .evaluate(&tree, &JValue::Null)
+        .map_err(|error| failed(error.to_string()))?;
     if result.is_undefined() {
         return Err(failed("returned nothing".to_owned()));
     }
-    let text = result.to_json_string().map_err(|error| failed(error.to_string()))?;
+    let text = result
+        .to_json_string()
+        .map_err(|error| failed(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
 }
 
@@ -59,10 +67,13 @@ fn hash(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
         return Err(EvaluatorError::TypeError("only SHA-256 is known here".to_owned()));
     }
     let digest = Sha256::digest(argument(arguments, 0, "hash")?.as_bytes());
-    Ok(JValue::from(digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })))
+    Ok(JValue::from(digest.iter().fold(
+        String::new(),
+        |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        },
+    )))
 }
 
 /// `$parse(text)`, of the functions that Step Functions adds to JSONata.

@@ -33,7 +33,10 @@ pub struct StateError {
 impl StateError {
     /// An error of this name and cause.
     pub fn new(error: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self { error: error.into(), cause: cause.into() }
+        Self {
+            error: error.into(),
+            cause: cause.into(),
+        }
     }
 
     fn query(cause: impl Into<String>) -> Self {
@@ -91,9 +94,15 @@ impl Execution<'_> {
     /// Runs the execution to its end.
     pub async fn run(&self, input: Value) -> Ended {
         let trace = RefCell::new(Trace::default());
-        let result = self.machine(self.definition, input, &mut Variables::new(), &trace).await;
+        let result = self
+            .machine(self.definition, input, &mut Variables::new(), &trace)
+            .await;
         let Trace { path, retries } = trace.into_inner();
-        Ended { result, path, retries }
+        Ended {
+            result,
+            path,
+            retries,
+        }
     }
 
     fn machine<'a>(
@@ -178,7 +187,10 @@ impl Execution<'_> {
                 let default = state.get("Default").and_then(Value::as_str).ok_or_else(|| {
                     StateError::new("States.NoChoiceMatched", format!("no choice of {name} matched"))
                 })?;
-                Ok(Next::State(default.to_owned(), output(state, &states, &input, variables)?))
+                Ok(Next::State(
+                    default.to_owned(),
+                    output(state, &states, &input, variables)?,
+                ))
             }
             "Task" | "Map" => {
                 let mut tried = vec![0_u64; array(state, "Retry").count()];
@@ -204,10 +216,17 @@ impl Execution<'_> {
                     };
                     let error = json!({"Error": error.error, "Cause": error.cause});
                     let fallback = error.clone();
-                    return self.leave(catcher, &states(json!({"errorOutput": error})), &fallback, variables);
+                    return self.leave(
+                        catcher,
+                        &states(json!({"errorOutput": error})),
+                        &fallback,
+                        variables,
+                    );
                 }
             }
-            other => Err(StateError::definition(format!("{name} is of type {other}, which is not known here"))),
+            other => Err(StateError::definition(format!(
+                "{name} is of type {other}, which is not known here"
+            ))),
         }
     }
 
@@ -227,16 +246,19 @@ impl Execution<'_> {
             return Err(StateError::query("Items of a Map is not an array"));
         };
         let iterations = items.into_iter().map(|item| async {
-            self.machine(&state["ItemProcessor"], item, &mut variables.clone(), trace).await
+            self.machine(&state["ItemProcessor"], item, &mut variables.clone(), trace)
+                .await
         });
         futures::future::join_all(iterations).await.into_iter().collect()
     }
 
     /// How long to wait before the state is tried again, if it is to be.
     fn retry(&self, state: &Value, error: &StateError, tried: &mut [u64]) -> Option<Duration> {
-        let (retrier, tried) =
-            array(state, "Retry").zip(tried.iter_mut()).find(|(retrier, _)| matches(retrier, error))?;
-        let number = |field: &str, default: f64| retrier.get(field).and_then(Value::as_f64).unwrap_or(default);
+        let (retrier, tried) = array(state, "Retry")
+            .zip(tried.iter_mut())
+            .find(|(retrier, _)| matches(retrier, error))?;
+        let number =
+            |field: &str, default: f64| retrier.get(field).and_then(Value::as_f64).unwrap_or(default);
         if *tried >= retrier.get("MaxAttempts").and_then(Value::as_u64).unwrap_or(3) {
             return None;
         }
@@ -244,7 +266,11 @@ impl Execution<'_> {
         let wait = number("IntervalSeconds", 1.0) * number("BackoffRate", 2.0).powi(exponent);
         let wait = wait.min(number("MaxDelaySeconds", 31_622_400.0));
         *tried += 1;
-        let share = if retrier["JitterStrategy"] == "FULL" { self.random.borrow_mut().f64() } else { 1.0 };
+        let share = if retrier["JitterStrategy"] == "FULL" {
+            self.random.borrow_mut().f64()
+        } else {
+            1.0
+        };
         Some(Duration::from_secs_f64(wait * share))
     }
 
@@ -301,9 +327,11 @@ fn array<'a>(state: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 fn matches(rule: &Value, error: &StateError) -> bool {
-    array(rule, "ErrorEquals").filter_map(Value::as_str).any(|name| match name {
-        "States.ALL" => true,
-        "States.TaskFailed" => error.error != "States.Timeout",
-        name => name == error.error,
-    })
+    array(rule, "ErrorEquals")
+        .filter_map(Value::as_str)
+        .any(|name| match name {
+            "States.ALL" => true,
+            "States.TaskFailed" => error.error != "States.Timeout",
+            name => name == error.error,
+        })
 }

@@ -77,9 +77,9 @@ pub(crate) fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
                 tag.key
             )));
         }
-        if tag.key.chars().count() > 127 || tag.value.chars().count() > 255 {
+        if tag.key.chars().count() > 127 || tag.value.chars().count() > 256 {
             return Err(ApiError::invalid(format!(
-                "Tag {} is too long: a key has at most 127 characters, a value at most 255",
+                "Tag {} is too long: a key has at most 127 characters, a value at most 256",
                 tag.key
             )));
         }

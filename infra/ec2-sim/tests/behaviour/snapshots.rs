@@ -62,6 +62,7 @@ fn an_interface_may_be_embedded_or_listed_or_both() {
     assert_eq!(text(&first, "instanceId"), "i-1");
     assert_eq!(text(&first, "availabilityZone"), "us-east-1b");
     assert_eq!(text(&first, "key"), "a");
+    assert_eq!(text(&first, "status"), "in-use");
     // A later snapshot that has the interface embedded only takes nothing away from it.
     sim.load_snapshot(&json!({"Reservations": [{"Instances": [{
         "InstanceId": "i-1", "InstanceType": "m5.large",

@@ -54,9 +54,9 @@ async fn a_change_stays_invisible_for_the_lag_and_checks_do_not_wait() {
         ("Filter.1.Name", "network-interface-id"),
         ("Filter.1.Value.1", "eni-s000"),
     ];
-    advance(Duration::from_secs(4)).await;
+    advance(Duration::from_millis(4_999)).await;
     assert_eq!(text(&ask(&sim, DESCRIBE, &by_interface).unwrap(), "key"), "a");
-    advance(Duration::from_secs(1)).await;
+    advance(Duration::from_millis(1)).await;
     assert_eq!(visible(), 0);
 }
 
@@ -94,7 +94,7 @@ async fn a_new_instance_is_shown_late_and_a_terminated_one_for_an_hour() {
     let shown = ask(&sim, "DescribeInstances", &[("InstanceId.1", &id)]).unwrap();
     assert!(shown.contains("<name>terminated</name>"));
     assert_eq!(interfaces(), 1);
-    advance(Duration::from_secs(3_600)).await;
+    advance(Duration::from_hours(1)).await;
     ask(&sim, "DescribeVpcs", &[]).unwrap();
     advance(Duration::from_secs(5)).await;
     assert_eq!(

@@ -1,0 +1,671 @@
+//! The whole pipeline over AWS in process: outcomes, balance, budget, errors.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::{BTreeMap, HashSet};
+
+use ec2_sim::{Fault, Options, Throttle};
+use serde_json::{Value, json};
+use stage_tests::pipeline::{Pipeline, outcome};
+use stage_tests::scene::{self, FILTER, Scene, interface_id};
+
+/// A test's scene: two large sensors in each of two zones.
+fn two_zones() -> Scene {
+    let mut scene = Scene::new();
+    for zone in [0, 0, 1, 1] {
+        scene.sensor(zone, "m5.24xlarge");
+    }
+    scene
+}
+
+fn sessions(pipeline: &Pipeline) -> Vec<Value> {
+    pipeline.aws.ec2.snapshot()["TrafficMirrorSessions"]
+        .as_array()
+        .unwrap()
+        .clone()
+}
+
+fn sessions_by_target(pipeline: &Pipeline) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for session in sessions(pipeline) {
+        *counts
+            .entry(session["TrafficMirrorTargetId"].as_str().unwrap().to_owned())
+            .or_default() += 1;
+    }
+    counts
+}
+
+/// The assignments that hold a place, and what each sensor's counter says: they must agree (I2), and with what
+/// EC2 has (I6).
+#[track_caller]
+fn ledger_agrees(pipeline: &Pipeline) {
+    let items = pipeline.aws.dynamo.items();
+    let mut live = BTreeMap::<String, u64>::new();
+    let mut assigned = HashSet::new();
+    for item in items
+        .iter()
+        .filter(|item| item["sk"] == "ASSIGNMENT" && item["state"] != "released")
+    {
+        assert_eq!(item["state"], "active", "at rest nothing is reserved: {item}");
+        *live
+            .entry(item["targetId"].as_str().unwrap().to_owned())
+            .or_default() += 1;
+        assigned.insert((
+            item["interfaceId"].clone().to_string(),
+            item["sessionId"].to_string(),
+        ));
+    }
+    for load in items.iter().filter(|item| item["sk"] == "LOAD") {
+        let target = load["targetId"].as_str().unwrap();
+        assert_eq!(
+            load["sessions"].as_u64().unwrap(),
+            live.get(target).copied().unwrap_or(0),
+            "{load}"
+        );
+    }
+    let in_ec2: HashSet<_> = sessions(pipeline)
+        .iter()
+        .map(|session| {
+            (
+                session["NetworkInterfaceId"].to_string(),
+                session["TrafficMirrorSessionId"].to_string(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        assigned, in_ec2,
+        "assignments and EC2's sessions are in one-to-one relation"
+    );
+}
+
+fn reservations(pipeline: &Pipeline) -> usize {
+    pipeline
+        .aws
+        .dynamo
+        .items()
+        .iter()
+        .filter(|item| item["sk"] == "ASSIGNMENT" && item["state"] != "released")
+        .count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_interface_of_an_instance_is_mirrored_once_in_its_zone_with_tags_and_audit() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 3);
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline
+        .mirror_instance("first", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created", "created", "created"]);
+    ledger_agrees(&pipeline);
+
+    let local: HashSet<_> = scene.targets[..2]
+        .iter()
+        .map(|target| target.as_str().to_owned())
+        .collect();
+    let sessions = sessions(&pipeline);
+    assert_eq!(sessions.len(), 3);
+    for session in &sessions {
+        assert!(local.contains(session["TrafficMirrorTargetId"].as_str().unwrap()));
+        assert_eq!(session["SessionNumber"], 1);
+        let tags: BTreeMap<_, _> = session["Tags"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tag| (tag["Key"].as_str().unwrap(), tag["Value"].as_str().unwrap()))
+            .collect();
+        assert_eq!(tags["mirrorstep:managed"], "true");
+        assert_eq!(tags["Name"], "host-1");
+        assert_eq!(tags["mirrorstep:instance"], instance);
+        assert!(tags["mirrorstep:execution"].contains("execution:mirror-interface:eni-"));
+    }
+    for (_, ended) in &ended.interfaces {
+        let rejections = ended.result.as_ref().unwrap()["rejections"].as_array().unwrap();
+        assert_eq!(
+            rejections.len(),
+            2,
+            "the sensors of the other zone, each with its reason"
+        );
+        for rejection in rejections {
+            assert_eq!(rejection["stage"], "availability-zone");
+            assert!(
+                rejection["evidence"].as_str().unwrap().contains("us-east-1b"),
+                "{rejection}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_holds_with_8_sensors_and_with_100() {
+    for sensors in [8, 100] {
+        let mut scene = Scene::new();
+        for _ in 0..sensors {
+            scene.sensor(0, "m5.24xlarge");
+        }
+        let (first, second) = (scene.instance(1, 0, 1), scene.instance(2, 0, 1));
+        let pipeline = scene.pipeline(Options::default());
+        let ended = pipeline.mirror_instance("first", Pipeline::running(&first)).await;
+        assert!(
+            ended.transitions() <= 16,
+            "counting new sensors takes {} transitions",
+            ended.transitions()
+        );
+
+        let ec2 = pipeline.aws.ec2_answered();
+        let dynamo: u64 = pipeline.aws.dynamo.calls().values().sum();
+        let ended = pipeline
+            .mirror_instance("second", Pipeline::running(&second))
+            .await;
+        assert_eq!(ended.outcomes(), ["created"]);
+        let (ec2, dynamo) = (
+            pipeline.aws.ec2_answered() - ec2,
+            pipeline.aws.dynamo.calls().values().sum::<u64>() - dynamo,
+        );
+        assert!(
+            ended.transitions() <= 16,
+            "{sensors} sensors: {} transitions",
+            ended.transitions()
+        );
+        assert!(
+            ec2 <= 8,
+            "{sensors} sensors: {ec2} EC2 calls: {:?}",
+            pipeline.aws.ec2.calls()
+        );
+        assert!(
+            dynamo <= 3,
+            "{sensors} sensors: {dynamo} DynamoDB calls: {:?}",
+            pipeline.aws.dynamo.calls()
+        );
+        eprintln!(
+            "{sensors} sensors: {} transitions, {ec2} EC2 calls, {dynamo} DynamoDB calls",
+            ended.transitions()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_interfaces_at_once_under_throttling_and_lag_are_balanced_exactly() {
+    let mut scene = Scene::new();
+    for zone in [0, 0, 0, 1, 1, 2] {
+        scene.sensor(zone, "m5.24xlarge");
+    }
+    let instances: Vec<String> = (0..200).map(|n| scene.instance(n + 1, n % 3, 1)).collect();
+    let pipeline = scene.pipeline(Options {
+        throttle: Throttle::Aws,
+        lag: std::time::Duration::from_secs(5),
+        ..Options::default()
+    });
+    let runs = instances
+        .iter()
+        .map(|instance| pipeline.mirror_instance(instance, Pipeline::running(instance)));
+    futures::future::join_all(runs).await;
+    ledger_agrees(&pipeline);
+    let counts = sessions_by_target(&pipeline);
+    assert_eq!(counts.values().sum::<u64>(), 200);
+    for zone in [0..3, 3..5, 5..6] {
+        let loads: Vec<u64> = scene.targets[zone]
+            .iter()
+            .map(|target| counts[target.as_str()])
+            .collect();
+        let spread = loads.iter().max().unwrap() - loads.iter().min().unwrap();
+        assert!(
+            spread <= 1,
+            "sensors with the same candidates differ by {spread}: {loads:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_and_a_replay_create_nothing_and_say_already_mirrored() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 2);
+    let pipeline = scene.pipeline(Options::default());
+    pipeline
+        .mirror_instance("event", Pipeline::running(&instance))
+        .await;
+    let before = pipeline.aws.dynamo.items();
+    for name in ["second-delivery", "replay-a-week-later"] {
+        let again = pipeline.mirror_instance(name, Pipeline::running(&instance)).await;
+        assert_eq!(again.outcomes(), ["alreadyMirrored", "alreadyMirrored"]);
+    }
+    assert_eq!(sessions(&pipeline).len(), 2);
+    assert_eq!(pipeline.aws.dynamo.items(), before, "the ledger is as it was");
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_while_ec2_does_not_show_the_session_yet_is_answered_by_the_ledger() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options {
+        lag: std::time::Duration::from_secs(100),
+        ..Options::default()
+    });
+    tokio::time::sleep(std::time::Duration::from_secs(200)).await;
+    assert_eq!(
+        pipeline
+            .mirror_instance("a", Pipeline::running(&instance))
+            .await
+            .outcomes(),
+        ["created"]
+    );
+    let again = pipeline.mirror_instance("b", Pipeline::running(&instance)).await;
+    assert_eq!(again.outcomes(), ["alreadyMirrored"]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_delivered_twice_at_the_same_moment_make_one_session() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 3);
+    let pipeline = scene.pipeline(Options {
+        lag: std::time::Duration::from_secs(3),
+        ..Options::default()
+    });
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let runs = ["a", "b", "c"].map(|name| pipeline.mirror_instance(name, Pipeline::running(&instance)));
+    futures::future::join_all(runs).await;
+    assert_eq!(sessions(&pipeline).len(), 3);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_ec2_never_shows_is_gone_after_about_a_minute() {
+    let pipeline = two_zones().pipeline(Options::default());
+    let start = tokio::time::Instant::now();
+    let event = Pipeline::running("i-0123456789abcdef0");
+    let ended = pipeline.mirror_instance("unknown", event).await;
+    assert_eq!(outcome(&ended.ended), "gone");
+    assert!(
+        (45..=90).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(reservations(&pipeline), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_ec2_shows_late_is_mirrored() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options {
+        lag: std::time::Duration::from_secs(20),
+        ..Options::default()
+    });
+    let ended = pipeline
+        .mirror_instance("early", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_none_fail_with_invalid_event_and_leave_nothing_behind() {
+    let pipeline = two_zones().pipeline(Options::default());
+    let mut without = Pipeline::running("i-0123456789abcdef0");
+    without["detail"].as_object_mut().unwrap().remove("instance-id");
+    let mut wrong_type = Pipeline::running("i-0123456789abcdef0");
+    wrong_type["detail"]["instance-id"] = json!(7);
+    for event in [
+        without,
+        wrong_type,
+        Pipeline::running("not-an-id"),
+        json!({}),
+        json!("running"),
+    ] {
+        let ended = pipeline.mirror_instance("wrong", event).await;
+        assert_eq!(outcome(&ended.ended), "InvalidEvent");
+        assert_eq!(
+            ended.ended.retries, 0,
+            "what a person must mend is not tried again"
+        );
+    }
+    assert!(pipeline.aws.dynamo.items().is_empty());
+    assert_eq!(pipeline.aws.ec2_answered(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_settings_fail_with_invalid_configuration_that_names_them_and_leave_no_reservation() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    for (variable, value) in [
+        ("TARGET_IDS", ""),
+        ("TARGET_IDS", "tmt-1"),
+        ("FILTER_ID", ""),
+        ("FILTER_ID", "filter"),
+        ("FILTER_ID", "tmf-0fedcba9876543210"),
+        ("LOCAL_ZONE_ONLY", "sometimes"),
+        ("UNVERIFIABLE_TARGETS", "perhaps"),
+    ] {
+        let pipeline = scene.pipeline(Options::default()).with(variable, value);
+        let ended = pipeline
+            .mirror_instance("misconfigured", Pipeline::running(&instance))
+            .await;
+        let [(_, interface)] = ended.interfaces.as_slice() else {
+            panic!("{variable}: {ended:?}")
+        };
+        let error = interface.result.as_ref().unwrap_err();
+        assert_eq!(error.error, "InvalidConfiguration", "{variable}={value}");
+        let names_it = error.cause.contains(variable) || error.cause.contains(value) && !value.is_empty();
+        assert!(names_it, "{variable}={value}: {}", error.cause);
+        assert_eq!(
+            (reservations(&pipeline), sessions(&pipeline).len()),
+            (0, 0),
+            "{variable}={value}"
+        );
+        ledger_agrees(&pipeline);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_does_not_exist_is_rejected_by_name_and_the_others_are_used() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let missing = "tmt-0fedcba9876543210";
+    let both = format!("{missing},{}", scene.targets[0]);
+    let pipeline = scene.pipeline(Options::default()).with("TARGET_IDS", &both);
+    let ended = pipeline
+        .mirror_instance("one", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    let rejections = &ended.interfaces[0].1.result.as_ref().unwrap()["rejections"];
+    assert_eq!(
+        (&rejections[0]["targetId"], &rejections[0]["stage"]),
+        (&json!(missing), &json!("target"))
+    );
+
+    let pipeline = scene.pipeline(Options::default()).with("TARGET_IDS", missing);
+    let ended = pipeline
+        .mirror_instance("none", Pipeline::running(&instance))
+        .await;
+    let error = ended.interfaces[0].1.result.as_ref().unwrap_err();
+    assert_eq!(error.error, "NoEligibleSensor");
+    let cause: Value = serde_json::from_str(&error.cause).expect("the cause is JSON");
+    assert_eq!(cause["rejections"][0]["targetId"], missing);
+    assert_eq!(cause["rejections"][0]["stage"], "target");
+    assert_eq!(reservations(&pipeline), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sensors_blocked_by_group_and_by_acl_are_rejected_with_evidence() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    // The first sensor's group admits another network only; the second one's subnet denies the source.
+    scene.list("SecurityGroups").push(json!({
+        "GroupId": "sg-0000000000000000c", "GroupName": "closed", "VpcId": "vpc-00000000000000001",
+        "IpPermissions": [{"IpProtocol": "17", "FromPort": 4789, "ToPort": 4789,
+                           "IpRanges": [{"CidrIp": "192.168.0.0/16"}]}],
+    }));
+    let first = interface_id(0x5000);
+    let change = |interface: &mut Value, change: &dyn Fn(&mut Value)| {
+        if interface["NetworkInterfaceId"] == first {
+            change(interface);
+        }
+    };
+    let close = |interface: &mut Value| interface["Groups"] = json!([{"GroupId": "sg-0000000000000000c"}]);
+    for interface in scene.list("NetworkInterfaces") {
+        change(interface, &close);
+    }
+    for reservation in scene.list("Reservations") {
+        change(&mut reservation["Instances"][0]["NetworkInterfaces"][0], &close);
+    }
+    let entries = scene.list("NetworkAcls")[0]["Entries"].as_array_mut().unwrap();
+    entries.insert(
+        0,
+        json!({"RuleNumber": 90, "Egress": false, "Protocol": "17", "RuleAction": "deny",
+                             "CidrBlock": "10.0.0.0/24", "PortRange": {"From": 4000, "To": 4789}}),
+    );
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline
+        .mirror_instance("blocked", Pipeline::running(&instance))
+        .await;
+    let error = ended.interfaces[0].1.result.as_ref().unwrap_err();
+    let cause: Value = serde_json::from_str(&error.cause).unwrap();
+    let stages: Vec<_> = cause["rejections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["stage"].clone())
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            "availability-zone",
+            "availability-zone",
+            "security-group",
+            "network-acl"
+        ]
+    );
+    assert!(
+        cause["rejections"][2]["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("sg-0000000000000000c")
+    );
+    assert!(
+        cause["rejections"][3]["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("rule 90")
+    );
+    assert_eq!(reservations(&pipeline), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn opted_out_instances_interfaces_and_sensors_are_left_out_with_their_reasons() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    scene.list("Reservations").last_mut().unwrap()["Instances"][0]["Tags"] =
+        json!([{"Key": "mirror", "Value": "off"}]);
+    let other = scene.instance(2, 0, 1);
+    scene.list("NetworkInterfaces").last_mut().unwrap()["TagSet"] =
+        json!([{"Key": "mirror", "Value": "off"}]);
+    let pipeline = scene.pipeline(Options::default());
+
+    let ended = pipeline
+        .mirror_instance("instance", Pipeline::running(&instance))
+        .await;
+    let output = ended.ended.result.unwrap();
+    assert_eq!(output["leftOut"][0]["outcome"], "optedOut");
+    assert!(
+        output["leftOut"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("mirror=off"),
+        "{output}"
+    );
+    assert!(ended.interfaces.is_empty());
+
+    let ended = pipeline
+        .mirror_instance("interface", Pipeline::running(&other))
+        .await;
+    assert_eq!(ended.outcomes(), ["optedOut"]);
+
+    let ended = pipeline
+        .mirror_instance("sensor", Pipeline::running(&scene::instance_id(0x5000)))
+        .await;
+    assert_eq!(ended.outcomes(), ["notMirrorable"]);
+    let reason = ended.interfaces[0].1.result.as_ref().unwrap()["reason"].clone();
+    assert!(
+        reason.as_str().unwrap().contains(scene.targets[0].as_str()),
+        "{reason}"
+    );
+    assert!(sessions(&pipeline).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_sensor_is_remembered_and_another_one_picked() {
+    let mut scene = Scene::new();
+    scene.sensor(0, "m5.large");
+    scene.sensor(0, "m5.24xlarge");
+    let instances: Vec<String> = (0..40).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    for instance in &instances {
+        let ended = pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+        assert_eq!(ended.outcomes(), ["created"]);
+    }
+    let counts = sessions_by_target(&pipeline);
+    assert_eq!(
+        counts[scene.targets[0].as_str()],
+        10,
+        "an interface target takes ten sources"
+    );
+    assert_eq!(counts[scene.targets[1].as_str()], 30);
+    let tried = pipeline.aws.ec2.calls()["CreateTrafficMirrorSession"].answered;
+    assert!(
+        tried <= 43,
+        "a full sensor is tried again only after a while: {tried} calls for 40 sessions"
+    );
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_every_sensor_is_full_the_failure_says_so() {
+    let mut scene = Scene::new();
+    scene.sensor(0, "m5.large");
+    let instances: Vec<String> = (0..11).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    for instance in &instances[..10] {
+        pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+    }
+    let ended = pipeline
+        .mirror_instance("eleventh", Pipeline::running(&instances[10]))
+        .await;
+    let error = ended.interfaces[0].1.result.as_ref().unwrap_err();
+    assert_eq!(error.error, "NoEligibleSensor");
+    let cause: Value = serde_json::from_str(&error.cause).unwrap();
+    assert_eq!(cause["rejections"][0]["stage"], "capacity");
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_ec2_cannot_mirror_ends_as_not_mirrorable_without_a_reservation() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    scene.list("Reservations").last_mut().unwrap()["Instances"][0]["InstanceType"] = json!("m7i.large");
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline
+        .mirror_instance("nitro", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["notMirrorable"]);
+    assert_eq!(reservations(&pipeline), 0);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_somebody_else_counts_or_not_by_policy() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    scene.list("TrafficMirrorTargets").push(json!({
+        "TrafficMirrorTargetId": "tmt-0000000000000ffff", "Type": "network-load-balancer",
+        "NetworkLoadBalancerArn":
+            "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/other/50dc6c495c0c9188",
+        "OwnerId": "000000000000",
+    }));
+    scene.list("TrafficMirrorSessions").push(json!({
+        "TrafficMirrorSessionId": "tms-0000000000000ffff", "TrafficMirrorTargetId": "tmt-0000000000000ffff",
+        "TrafficMirrorFilterId": FILTER, "NetworkInterfaceId": interface_id(1), "OwnerId": "000000000000",
+        "SessionNumber": 1, "VirtualNetworkId": 7,
+    }));
+    let any = scene.pipeline(Options::default());
+    let ended = any.mirror_instance("any", Pipeline::running(&instance)).await;
+    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
+
+    let managed = scene
+        .pipeline(Options::default())
+        .with("EXISTING_SESSION_POLICY", "managed");
+    let ended = managed
+        .mirror_instance("managed", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    assert_eq!(
+        ended.interfaces[0].1.result.as_ref().unwrap()["sessionNumber"],
+        2,
+        "number 1 is taken"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn sensors_that_have_sessions_already_start_with_their_load() {
+    let mut scene = two_zones();
+    let instances: Vec<String> = (0..10).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    for n in 0..10 {
+        let number = 0x900 + n;
+        scene.instance(number, 0, 1);
+        let target = scene.targets[0].clone();
+        scene.list("TrafficMirrorSessions").push(json!({
+            "TrafficMirrorSessionId": format!("tms-{number:017x}"), "TrafficMirrorTargetId": target,
+            "TrafficMirrorFilterId": FILTER, "NetworkInterfaceId": interface_id(number), "SessionNumber": 1,
+            "OwnerId": "000000000000", "VirtualNetworkId": number,
+        }));
+    }
+    let pipeline = scene.pipeline(Options::default());
+    for instance in &instances {
+        pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+    }
+    let counts = sessions_by_target(&pipeline);
+    assert_eq!(
+        (
+            counts[scene.targets[0].as_str()],
+            counts[scene.targets[1].as_str()]
+        ),
+        (10, 10)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn remote_sensors_are_picked_only_when_no_local_one_is_left() {
+    let mut scene = Scene::new();
+    scene.sensor(0, "m5.large");
+    scene.sensor(1, "m5.24xlarge");
+    let instances: Vec<String> = (0..12).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("LOCAL_ZONE_ONLY", "false");
+    for instance in &instances {
+        let ended = pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+        assert_eq!(ended.outcomes(), ["created"]);
+    }
+    let counts = sessions_by_target(&pipeline);
+    assert_eq!(
+        (
+            counts[scene.targets[0].as_str()],
+            counts[scene.targets[1].as_str()]
+        ),
+        (10, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_fails_at_once_says_which_and_gives_the_place_back() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    pipeline.aws.ec2.on_call(|call| {
+        (call.action == "CreateTrafficMirrorSession").then(|| Fault::Error {
+            code: "UnauthorizedOperation".into(),
+            message: "You are not authorized to perform this operation.".into(),
+            status: 403,
+        })
+    });
+    let ended = pipeline
+        .mirror_instance("denied", Pipeline::running(&instance))
+        .await;
+    let error = ended.interfaces[0].1.result.as_ref().unwrap_err();
+    assert_eq!(error.error, "AccessDenied");
+    assert!(
+        error.cause.contains("allow ec2:CreateTrafficMirrorSession"),
+        "{}",
+        error.cause
+    );
+    assert_eq!(reservations(&pipeline), 0);
+    ledger_agrees(&pipeline);
+}
