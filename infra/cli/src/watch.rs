@@ -14,8 +14,10 @@ use crate::stack::Outputs;
 use crate::terminal::Terminal;
 use crate::world::some;
 
-/// How often the executions are listed.
+/// How long at least between two listings of the executions.
 const EVERY: Duration = Duration::from_millis(500);
+/// And how many times as long as a listing takes: listing thousands keeps the stand-in from its work.
+const REST: u32 = 3;
 /// How long nothing may change before the wait is given up. An execution may wait a minute between two tries.
 const STALLED_AFTER: Duration = Duration::from_mins(10);
 /// How many executions are described at a time.
@@ -24,8 +26,6 @@ const DESCRIBED_AT_ONCE: usize = 8;
 /// An execution that has ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// Its ARN.
-    pub arn: String,
     /// What it was started with.
     pub input: Value,
     /// What it ended with.
@@ -124,21 +124,25 @@ pub async fn all(
     let mut progress = terminal.progress("interfaces done");
     let mut last_change = (Instant::now(), (0, 0, 0, 0));
     loop {
+        let begin = Instant::now();
         parents.update().await?;
         // Listed after the parents: whatever an ended parent started is in it.
         children.update().await?;
-        let announced = |instance: &&String| {
-            parents
-                .ended
-                .values()
-                .any(|ended| ended.input["detail"]["instance-id"] == instance.as_str())
-        };
+        let announced: BTreeSet<&str> = parents
+            .ended
+            .values()
+            .filter_map(|ended| ended.input["detail"]["instance-id"].as_str())
+            .collect();
+        let silent: Vec<&String> = instances
+            .iter()
+            .filter(|id| !announced.contains(id.as_str()))
+            .collect();
         progress.set(
             children.ended.len(),
             children.ended.len() + children.running.len(),
         );
         let complete = parents.running.is_empty() && children.running.is_empty();
-        if complete && parents.ended.len() >= instances.len() && instances.iter().all(|id| announced(&id)) {
+        if complete && silent.is_empty() {
             let runs = Runs {
                 instances: parents.ended.into_values().map(InstanceRun::from).collect(),
                 interfaces: children.ended.into_values().map(InterfaceRun::from).collect(),
@@ -157,7 +161,6 @@ pub async fn all(
         if now != last_change.1 {
             last_change = (Instant::now(), now);
         } else if last_change.0.elapsed() > STALLED_AFTER {
-            let silent: Vec<&String> = instances.iter().filter(|id| !announced(id)).collect();
             let running: Vec<&str> = parents
                 .running
                 .iter()
@@ -179,7 +182,7 @@ pub async fn all(
                 missing: missing.join("; "),
             });
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(EVERY.max(begin.elapsed() * REST)).await;
     }
 }
 
@@ -241,18 +244,24 @@ impl<'a> Machine<'a> {
             .filter(|arn| !self.ended.contains_key(arn));
         let new: Vec<String> = new.collect();
         let states = self.states;
-        let described: Vec<Ended> = stream::iter(new)
+        let described: Vec<(String, Option<Ended>)> = stream::iter(new)
             .map(|arn| describe(states, arn))
             .buffer_unordered(DESCRIBED_AT_ONCE)
             .try_collect()
             .await?;
-        self.ended
-            .extend(described.into_iter().map(|ended| (ended.arn.clone(), ended)));
+        for (arn, ended) in described {
+            match ended {
+                Some(ended) => drop(self.ended.insert(arn, ended)),
+                None => drop(self.running.insert(arn)),
+            }
+        }
         Ok(())
     }
 }
 
-async fn describe(states: &aws_sdk_sfn::Client, arn: String) -> Result<Ended, Error> {
+/// Describes an execution that was listed as ended. `None` where it has succeeded and its output is not there
+/// yet: the stand-in sets the one after the other.
+async fn describe(states: &aws_sdk_sfn::Client, arn: String) -> Result<(String, Option<Ended>), Error> {
     let execution = states
         .describe_execution()
         .execution_arn(&arn)
@@ -264,6 +273,9 @@ async fn describe(states: &aws_sdk_sfn::Client, arn: String) -> Result<Ended, Er
             .unwrap_or_default()
     };
     let end = if *execution.status() == ExecutionStatus::Succeeded {
+        if execution.output().is_none() {
+            return Ok((arn, None));
+        }
         End::Succeeded(json(execution.output()))
     } else {
         End::Failed {
@@ -274,11 +286,8 @@ async fn describe(states: &aws_sdk_sfn::Client, arn: String) -> Result<Ended, Er
             cause: execution.cause().unwrap_or_default().to_owned(),
         }
     };
-    Ok(Ended {
-        arn,
-        input: json(execution.input()),
-        end,
-    })
+    let input = json(execution.input());
+    Ok((arn, Some(Ended { input, end })))
 }
 
 impl Ended {

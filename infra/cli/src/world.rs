@@ -291,7 +291,7 @@ async fn instances_in(ec2: &aws_sdk_ec2::Client, state: InstanceStateName) -> Re
         .map_err(Error::aws("DescribeInstances"))?;
     let instances = reservations
         .iter()
-        .flat_map(|reservation| reservation.instances());
+        .flat_map(aws_sdk_ec2::types::Reservation::instances);
     Ok(instances
         .filter_map(|instance| instance.instance_id().map(str::to_owned))
         .collect())

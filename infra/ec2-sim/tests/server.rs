@@ -253,7 +253,7 @@ async fn state_changes_are_published_until_they_are_accepted() {
             .build(),
     );
     let publishing = publish(&sim, &client, "default");
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(60), publishing).await;
+    let _ = tokio::time::timeout(std::time::Duration::from_mins(1), publishing).await;
 
     let batches = bus.0.lock().unwrap();
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [10, 1, 6]);
