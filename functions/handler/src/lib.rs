@@ -70,7 +70,7 @@ fn answer<'a, S: Stage>(stage: Result<&'a S, &'a StageError>, payload: Value) ->
             Ok(_) => tracing::info!("done"),
             // What the workflow goes on from by itself is no error yet.
             Err(StageError { name, message }) if name.needs_a_person() => {
-                tracing::error!(error = %name, "{message}")
+                tracing::error!(error = %name, "{message}");
             }
             Err(StageError { name, message }) => tracing::warn!(error = %name, "{message}"),
         }

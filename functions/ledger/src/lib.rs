@@ -14,19 +14,17 @@
 mod failure;
 mod items;
 mod reserve;
+mod transaction;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, SensorLoad, apply};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, apply};
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
-use items::Item;
 pub use reserve::{Reservation, ReserveRequest};
+use transaction::{Counter, Refusal};
 
 /// The ledger's table, and the clock that its events are dated by.
 #[derive(Debug, Clone)]
@@ -51,32 +49,7 @@ pub enum Release {
     /// The place is given back, by this call or an earlier one.
     Released,
     /// The reservation has become a session, or a newer one stands in its place: nothing was changed.
-    Kept(Option<Assignment>),
-}
-
-/// How a transition changes its sensor's counter, and what it asks of it.
-enum Counter<'a> {
-    Unchanged,
-    /// One more, if the load is not above what was read and the sensor is not full.
-    Up {
-        read: &'a SensorLoad,
-        now: Timestamp,
-    },
-    /// One less. The sensor counts as full until then, if a time is given.
-    Down {
-        target: &'a TargetId,
-        full_until: Option<Timestamp>,
-    },
-}
-
-/// Why a transition was not written.
-enum Refusal {
-    /// The assignment is not at the version that the transition rests on.
-    Assignment(Option<Box<Assignment>>),
-    /// The sensor's load is not what the transition rests on.
-    Load(Option<SensorLoad>),
-    /// Another transaction had one of the entries in hand.
-    Conflict,
+    Kept(Option<Box<Assignment>>),
 }
 
 impl Ledger {
@@ -147,7 +120,7 @@ impl Ledger {
                 }
             }
         }
-        Err(self.contention("activate", &reserved.interface_id))
+        Err(contention("activate", &reserved.interface_id))
     }
 
     /// Gives a live assignment's place back, if it still stands at the given version. Made again, it finds its
@@ -178,7 +151,7 @@ impl Ledger {
                 {
                     return Ok(Release::Released);
                 }
-                Err(Refusal::Assignment(found)) => return Ok(Release::Kept(found.map(|found| *found))),
+                Err(Refusal::Assignment(found)) => return Ok(Release::Kept(found)),
                 Err(Refusal::Load(found)) => {
                     return Err(StageError::new(
                         ErrorName::LedgerContention,
@@ -194,7 +167,7 @@ impl Ledger {
                 Err(Refusal::Conflict) => Self::wait(&live.interface_id, execution_arn, attempt).await,
             }
         }
-        Err(self.contention("release", &live.interface_id))
+        Err(contention("release", &live.interface_id))
     }
 
     /// Enters sensors with the sessions that EC2 shows for them as their external load. A sensor that is in
@@ -203,12 +176,14 @@ impl Ledger {
         for counts in counts.chunks(100) {
             let mut attempt = 0;
             loop {
-                let mut call = self.client.transact_write_items();
-                for (target, count) in counts {
-                    let update = self.enter_sensor(target, *count)?;
-                    call = call.transact_items(TransactWriteItem::builder().update(update).build());
-                }
-                match call.send().await {
+                let writes = transaction::of_entries(&self.table, counts)?;
+                match self
+                    .client
+                    .transact_write_items()
+                    .set_transact_items(Some(writes))
+                    .send()
+                    .await
+                {
                     Ok(_) => break,
                     Err(error) if failure::is_conflict(&error) && attempt < Self::TRIES => {
                         tracing::debug!(attempt, "another execution enters the same sensors");
@@ -251,177 +226,21 @@ impl Ledger {
                 format!("{error}; the input is not of this ledger's making"),
             )
         })?;
-        let mut call = self
+        let writes = transaction::of_transition(&self.table, before, &after, event, counter)?;
+        match self
             .client
             .transact_write_items()
-            .transact_items(self.put(self.put_assignment(before, &after)?)?)
-            .transact_items(self.put(self.put_event(event)?)?);
-        if let Some(update) = self.count(counter)? {
-            call = call.transact_items(TransactWriteItem::builder().update(update).build());
-        }
-        match call.send().await {
+            .set_transact_items(Some(writes))
+            .send()
+            .await
+        {
             Ok(_) => Ok(Ok(after)),
             Err(error) => match failure::cancellation_reasons(&error) {
-                Some(reasons) => self.refusal(reasons, &error).map(Err),
+                Some(reasons) => transaction::refusal(reasons, &error).map(Err),
                 None if failure::is_conflict(&error) => Ok(Err(Refusal::Conflict)),
                 None => Err(self.failure("TransactWriteItems", &error)),
             },
         }
-    }
-
-    fn put(
-        &self,
-        put: aws_sdk_dynamodb::types::builders::PutBuilder,
-    ) -> Result<TransactWriteItem, StageError> {
-        let put = put.table_name(&self.table).build().map_err(items::unwritable)?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    fn put_assignment(
-        &self,
-        before: Option<&Assignment>,
-        after: &Assignment,
-    ) -> Result<aws_sdk_dynamodb::types::builders::PutBuilder, StageError> {
-        let put = Put::builder()
-            .set_item(Some(items::with_key(
-                items::assignment_key(&after.interface_id),
-                after,
-            )?))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        Ok(match before {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(before) => put
-                .condition_expression("#version = :version")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":version", number(before.version)),
-        })
-    }
-
-    fn put_event(
-        &self,
-        event: &LedgerEvent,
-    ) -> Result<aws_sdk_dynamodb::types::builders::PutBuilder, StageError> {
-        Ok(Put::builder()
-            .set_item(Some(items::with_key(
-                items::event_key(&event.interface_id, event.version),
-                event,
-            )?))
-            .condition_expression("attribute_not_exists(pk)"))
-    }
-
-    fn count(&self, counter: Counter<'_>) -> Result<Option<Update>, StageError> {
-        let update = Update::builder()
-            .table_name(&self.table)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#sessions", "sessions");
-        let update = match counter {
-            Counter::Unchanged => return Ok(None),
-            Counter::Up { read, now } => update
-                .set_key(Some(items::load_key(&read.target_id)))
-                .update_expression("SET #sessions = #sessions + :one")
-                .condition_expression(
-                    "#sessions <= :sessions AND #external <= :external \
-                     AND (attribute_not_exists(#fullUntil) OR #fullUntil <= :now)",
-                )
-                .expression_attribute_names("#external", "external")
-                .expression_attribute_names("#fullUntil", "fullUntil")
-                .expression_attribute_values(":one", number(1))
-                .expression_attribute_values(":sessions", number(read.sessions))
-                .expression_attribute_values(":external", number(read.external))
-                .expression_attribute_values(":now", AttributeValue::N(now.as_millisecond().to_string())),
-            Counter::Down { target, full_until } => {
-                let update = update
-                    .set_key(Some(items::load_key(target)))
-                    .condition_expression("#sessions >= :one")
-                    .expression_attribute_values(":one", number(1));
-                match full_until {
-                    None => update.update_expression("SET #sessions = #sessions - :one"),
-                    Some(until) => update
-                        .update_expression("SET #sessions = #sessions - :one, #fullUntil = :until")
-                        .expression_attribute_names("#fullUntil", "fullUntil")
-                        .expression_attribute_values(
-                            ":until",
-                            AttributeValue::N(until.as_millisecond().to_string()),
-                        ),
-                }
-            }
-        };
-        update.build().map(Some).map_err(items::unwritable)
-    }
-
-    fn enter_sensor(&self, target: &TargetId, count: u64) -> Result<Update, StageError> {
-        Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(items::load_key(target)))
-            .update_expression(
-                "SET targetId = :target, #sessions = if_not_exists(#sessions, :zero), \
-                 #external = if_not_exists(#external, :count)",
-            )
-            .expression_attribute_names("#sessions", "sessions")
-            .expression_attribute_names("#external", "external")
-            .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":count", number(count))
-            .build()
-            .map_err(items::unwritable)
-    }
-
-    fn refusal<E: std::fmt::Debug>(
-        &self,
-        reasons: &[aws_sdk_dynamodb::types::CancellationReason],
-        error: &E,
-    ) -> Result<Refusal, StageError> {
-        let refused = |position: usize| {
-            reasons
-                .get(position)
-                .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
-                .map(|reason| reason.item.clone().filter(|item: &Item| !item.is_empty()))
-        };
-        // The order in which `write` adds them: assignment, event, counter.
-        if let Some(found) = refused(0) {
-            return Ok(Refusal::Assignment(
-                found.map(items::read).transpose()?.map(Box::new),
-            ));
-        }
-        if refused(1).is_some() {
-            // The event exists though the assignment stands before it: only a hand can have done that.
-            return Err(StageError::new(
-                ErrorName::LedgerContention,
-                "the ledger has an event that its assignment does not know of: verify the ledger".to_owned(),
-            ));
-        }
-        if let Some(found) = refused(2) {
-            return Ok(Refusal::Load(found.map(items::read).transpose()?));
-        }
-        let codes: Vec<&str> = reasons.iter().filter_map(|reason| reason.code()).collect();
-        if codes.contains(&"TransactionConflict") {
-            return Ok(Refusal::Conflict);
-        }
-        let name = if codes
-            .iter()
-            .any(|code| code.contains("Throttl") || code.contains("Throughput"))
-        {
-            ErrorName::LedgerUnavailable
-        } else {
-            ErrorName::InvalidConfiguration
-        };
-        Err(StageError::new(
-            name,
-            format!(
-                "DynamoDB cancelled the transaction ({}): {error:?}",
-                codes.join(", ")
-            ),
-        ))
-    }
-
-    fn contention(&self, what: &str, interface: &InterfaceId) -> StageError {
-        StageError::new(
-            ErrorName::LedgerContention,
-            format!(
-                "could not {what} the assignment of {interface}: {} tries met other writers",
-                Self::TRIES
-            ),
-        )
     }
 
     async fn wait(interface: &InterfaceId, execution_arn: &str, attempt: u32) {
@@ -429,6 +248,12 @@ impl Ledger {
     }
 }
 
-fn number(value: u64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+fn contention(what: &str, interface: &InterfaceId) -> StageError {
+    StageError::new(
+        ErrorName::LedgerContention,
+        format!(
+            "could not {what} the assignment of {interface}: {} tries met other writers",
+            Ledger::TRIES
+        ),
+    )
 }

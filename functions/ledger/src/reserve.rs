@@ -8,7 +8,8 @@ use mirrorstep_core::assignment::{Assignment, NewReservation, SensorLoad, Standi
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
 
-use crate::{Counter, Ledger, Refusal, Release, failure, items};
+use crate::transaction::{Counter, Refusal};
+use crate::{Ledger, Release, contention, failure, items};
 
 /// Who wants a place, and where it may be.
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ impl Ledger {
                 }
             }
         }
-        Err(self.contention("reserve", request.interface_id))
+        Err(contention("reserve", request.interface_id))
     }
 
     /// What a live assignment, found where a new one was to be made, means for this request.

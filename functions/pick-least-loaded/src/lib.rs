@@ -154,6 +154,7 @@ fn no_eligible_sensor(interface: &str, rejections: &[Rejection]) -> StageError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 mod tests {
     use serde_json::Value;
 

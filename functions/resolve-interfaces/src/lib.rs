@@ -118,6 +118,7 @@ fn started_instance(envelope: &Value) -> Result<InstanceId, StageError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

@@ -3,6 +3,9 @@
 //! EC2 is `ec2-sim`, DynamoDB is an embedded engine that a public conformance suite checks. Only the HTTP
 //! connector is replaced: everything above it is what runs in Lambda.
 
+// Test support: what cannot be built ends the test.
+#![allow(clippy::expect_used, clippy::panic)]
+
 pub mod dynamo;
 pub mod pipeline;
 pub mod scene;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use ec2_sim::{Ec2Sim, Options};
 use jiff::Timestamp;
-use mirrorstep_core::{Clock, StageError};
+use mirrorstep_core::Clock;
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::Ledger;
 
@@ -91,6 +94,3 @@ impl Aws {
 
 /// A function that a fault injector asks before each call: the action's name.
 pub type Hook<F> = Arc<std::sync::Mutex<dyn FnMut(&str) -> Option<F> + Send>>;
-
-/// The result of a stage.
-pub type StageResult<T> = Result<T, StageError>;

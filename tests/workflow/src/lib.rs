@@ -148,7 +148,7 @@ impl Execution<'_> {
             states
         };
         match text(state, "Type")? {
-            "Pass" => self.leave(state, &states(json!({})), &input, variables),
+            "Pass" => leave(state, &states(json!({})), &input, variables),
             "Succeed" => {
                 let output = output(state, &states(json!({})), &input, variables)?;
                 Ok(Next::End(output))
@@ -171,13 +171,13 @@ impl Execution<'_> {
                     .as_u64()
                     .ok_or_else(|| StateError::query(format!("Seconds of {name} is {seconds}")))?;
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                self.leave(state, &states(json!({})), &input, variables)
+                leave(state, &states(json!({})), &input, variables)
             }
             "Choice" => {
                 let states = states(json!({}));
                 for choice in array(state, "Choices") {
                     match jsonata::fill(&choice["Condition"], &states, variables)? {
-                        Value::Bool(true) => return self.leave(choice, &states, &input, variables),
+                        Value::Bool(true) => return leave(choice, &states, &input, variables),
                         Value::Bool(false) => {}
                         other => {
                             return Err(StateError::query(format!("a condition of {name} is {other}")));
@@ -202,7 +202,7 @@ impl Execution<'_> {
                     };
                     let error = match attempt {
                         Ok(result) => {
-                            return self.leave(state, &states(json!({"result": result})), &input, variables);
+                            return leave(state, &states(json!({"result": result})), &input, variables);
                         }
                         Err(error) => error,
                     };
@@ -216,7 +216,7 @@ impl Execution<'_> {
                     };
                     let error = json!({"Error": error.error, "Cause": error.cause});
                     let fallback = error.clone();
-                    return self.leave(
+                    return leave(
                         catcher,
                         &states(json!({"errorOutput": error})),
                         &fallback,
@@ -273,29 +273,28 @@ impl Execution<'_> {
         };
         Some(Duration::from_secs_f64(wait * share))
     }
+}
 
-    /// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next.
-    fn leave(
-        &self,
-        from: &Value,
-        states: &Value,
-        fallback: &Value,
-        variables: &mut Variables,
-    ) -> Result<Next, StateError> {
-        let unchanged = states.get("result").unwrap_or(fallback);
-        // Both see the variables as they were.
-        let output = output(from, states, unchanged, variables)?;
-        if let Some(assign) = from.get("Assign") {
-            let Value::Object(values) = jsonata::fill(assign, states, variables)? else {
-                return Err(StateError::definition("Assign is not an object"));
-            };
-            variables.extend(values);
-        }
-        Ok(match from.get("Next").and_then(Value::as_str) {
-            Some(next) => Next::State(next.to_owned(), output),
-            None => Next::End(output),
-        })
+/// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next.
+fn leave(
+    from: &Value,
+    states: &Value,
+    fallback: &Value,
+    variables: &mut Variables,
+) -> Result<Next, StateError> {
+    let unchanged = states.get("result").unwrap_or(fallback);
+    // Both see the variables as they were.
+    let output = output(from, states, unchanged, variables)?;
+    if let Some(assign) = from.get("Assign") {
+        let Value::Object(values) = jsonata::fill(assign, states, variables)? else {
+            return Err(StateError::definition("Assign is not an object"));
+        };
+        variables.extend(values);
     }
+    Ok(match from.get("Next").and_then(Value::as_str) {
+        Some(next) => Next::State(next.to_owned(), output),
+        None => Next::End(output),
+    })
 }
 
 enum Next {
