@@ -53,10 +53,10 @@ fn events(aws: &Aws) -> Vec<Value> {
 }
 
 /// Fails the call of this number, counted over all calls.
-fn nth<F: Send + 'static>(n: usize, fault: F) -> (impl Fn() -> Option<F> + Send + Clone, Arc<AtomicUsize>)
-where
-    F: Clone + Sync,
-{
+fn nth<F: Clone + Send + Sync + 'static>(
+    n: usize,
+    fault: F,
+) -> (impl Fn() -> Option<F> + Send + Clone, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     (

@@ -1,5 +1,5 @@
 //! The known defects of the function that people use today, each a case that is decided rightly here. The
-//! defects of counting, calling and retrying are tested where that is done.
+//! defects of counting, calling and failing are cases of `tests/stages/tests/pipeline.rs`.
 
 use std::collections::HashMap;
 

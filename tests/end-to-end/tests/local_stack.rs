@@ -1,0 +1,265 @@
+//! The real binaries under the real definitions from the real template, on the local stack.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use end_to_end_tests::{Stack, machine, mirrorstep, read};
+use serde_json::{Value, json};
+
+#[test]
+fn the_demo_mirrors_every_interface_once_evenly_and_the_ledger_agrees() {
+    let _machine = machine();
+    let output = mirrorstep().args(["demo", "--json"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert!(output.status.success(), "{report}\n{said}");
+    assert!(report["instances"].as_u64().unwrap() >= 40, "{report}");
+    assert_eq!(report["failed"], 0, "{report}");
+    assert_eq!(report["ledgerAgrees"], true, "{report}");
+    assert!(report["spreadWithinZone"].as_u64().unwrap() <= 1, "{report}");
+    let duplicates = &report["duplicates"];
+    assert!(*duplicates == 0 || *duplicates == json!([]), "{report}");
+    let sessions: u64 = report["sessionsByTarget"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|count| count.as_u64().unwrap())
+        .sum();
+    assert_eq!(
+        report["outcomes"]["created"].as_u64().unwrap(),
+        sessions,
+        "{report}"
+    );
+    for outcome in ["optedOut", "notMirrorable"] {
+        assert!(
+            report["outcomes"][outcome].as_u64().unwrap_or(0) >= 1,
+            "no {outcome}: {report}"
+        );
+    }
+}
+
+/// One stack for all of these: coming up is what takes the time.
+#[test]
+fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
+    let _machine = machine();
+    let stack = Stack::start(&["--instances", "4", "--lag", "0s", "--throttle", "off"]);
+    let event = stack.facts["event"].clone();
+    let first = stack.start_mirror_instance(&event);
+    stack.interfaces_ended(&first);
+    settle(&stack);
+
+    replays_create_nothing(&stack, &event);
+    events_that_are_none_fail_by_name(&stack, &event);
+    let single = an_instance_of_one_interface(&stack);
+    the_budget_holds(&stack, &single);
+    wrong_settings_are_named(&stack, &single);
+}
+
+/// Waits until every execution has ended, those that the stack's own instances caused among them.
+fn settle(stack: &Stack) {
+    let expected = stack.facts["instances"].as_array().unwrap().len();
+    stack.until("an execution for each instance", || {
+        (stack.instance_executions().len() > expected).then_some(())
+    });
+    for execution in stack.instance_executions() {
+        stack.interfaces_ended(&execution);
+    }
+}
+
+fn outcomes(executions: &[Value]) -> Vec<String> {
+    executions
+        .iter()
+        .map(|execution| {
+            let output = read(&execution["output"]);
+            output["outcome"]
+                .as_str()
+                .or(execution["error"].as_str())
+                .unwrap_or("none")
+                .to_owned()
+        })
+        .collect()
+}
+
+fn replays_create_nothing(stack: &Stack, event: &Value) {
+    let sessions = stack.sessions().len();
+    // By hand, with the old envelope.
+    let again = stack.interfaces_ended(&stack.start_mirror_instance(event));
+    assert!(!again.is_empty());
+    assert!(
+        outcomes(&again)
+            .iter()
+            .all(|outcome| outcome == "alreadyMirrored"),
+        "{again:?}"
+    );
+    // By the bus, delivered a second time, from the tool's own source.
+    let before = stack.instance_executions();
+    let entry = json!([{"Source": "mirrorstep", "DetailType": event["detail-type"],
+                        "Detail": event["detail"].to_string()}]);
+    stack.aws(&["events", "put-events", "--entries", &entry.to_string()]);
+    let again = stack.interfaces_ended(&stack.new_instance_execution(&before));
+    assert!(
+        outcomes(&again)
+            .iter()
+            .all(|outcome| outcome == "alreadyMirrored"),
+        "{again:?}"
+    );
+    assert_eq!(stack.sessions().len(), sessions, "a replay created a session");
+}
+
+fn events_that_are_none_fail_by_name(stack: &Stack, event: &Value) {
+    let reservations = stack.assignment_states();
+    let mut without = event.clone();
+    without["detail"].as_object_mut().unwrap().remove("instance-id");
+    let mut wrong_type = event.clone();
+    wrong_type["detail"]["instance-id"] = json!(["i-0123456789abcdef0"]);
+    for (event, word) in [(without, "no detail.instance-id"), (wrong_type, "not a text")] {
+        let arn = stack.start_mirror_instance(&event);
+        let ended = stack.ended(&arn);
+        assert_eq!(
+            (&ended["status"], &ended["error"]),
+            (&json!("FAILED"), &json!("InvalidEvent")),
+            "{ended}"
+        );
+        assert!(ended["cause"].as_str().unwrap().contains(word), "{ended}");
+        let line = stack.until("the log line of the error", || {
+            stack.log_lines().into_iter().find(|line| {
+                line["error"] == "InvalidEvent" && line["span"]["execution"].as_str() == Some(arn.as_str())
+            })
+        });
+        assert_eq!(
+            (&line["level"], &line["span"]["stage"]),
+            (&json!("ERROR"), &json!("resolve-interfaces"))
+        );
+        assert!(line["message"].as_str().unwrap().contains(word), "{line}");
+    }
+    let mut unknown = event.clone();
+    unknown["detail"]["instance-id"] = json!("i-0fedcba9876543210");
+    let ended = stack.ended(&stack.start_mirror_instance(&unknown));
+    assert_eq!(read(&ended["output"])["outcome"], "gone", "{ended}");
+    assert_eq!(stack.assignment_states(), reservations, "the ledger is as it was");
+}
+
+/// An instance of the stack that has one interface and was mirrored: a pattern for new ones.
+fn an_instance_of_one_interface(stack: &Stack) -> Value {
+    let sessions = stack.sessions();
+    let answer = stack.aws(&["ec2", "describe-instances"]);
+    let reservations = answer["Reservations"].as_array().unwrap();
+    let mut instances = reservations
+        .iter()
+        .flat_map(|reservation| reservation["Instances"].as_array().unwrap());
+    let is_mirrored = |instance: &&Value| {
+        sessions.iter().any(|session| {
+            session["NetworkInterfaceId"] == instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        })
+    };
+    instances
+        .find(is_mirrored)
+        .expect("the stack has a mirrored instance")
+        .clone()
+}
+
+/// Starts a new instance beside `pattern`, and waits for the executions: of the instance, of its interface.
+fn run_instance_like(stack: &Stack, pattern: &Value) -> (String, Value) {
+    let before = stack.instance_executions();
+    let group = pattern["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
+        .as_str()
+        .unwrap();
+    stack.aws(&[
+        "ec2",
+        "run-instances",
+        "--image-id",
+        "ami-00000000",
+        "--instance-type",
+        "m5.large",
+        "--count",
+        "1",
+        "--subnet-id",
+        pattern["SubnetId"].as_str().unwrap(),
+        "--security-group-ids",
+        group,
+    ]);
+    let execution = stack.new_instance_execution(&before);
+    let mut interfaces = stack.interfaces_ended(&execution);
+    assert_eq!(interfaces.len(), 1);
+    (execution, interfaces.remove(0))
+}
+
+fn the_budget_holds(stack: &Stack, pattern: &Value) {
+    let calls = stack.ec2_calls();
+    let (instance, interface) = run_instance_like(stack, pattern);
+    // Less the RunInstances that it took.
+    let calls = stack.ec2_calls() - calls - 1;
+    assert_eq!(outcomes(std::slice::from_ref(&interface)), ["created"]);
+    let transitions =
+        stack.transitions(&instance) + stack.transitions(interface["executionArn"].as_str().unwrap());
+    assert!(calls <= 8, "{calls} EC2 calls for one interface");
+    assert!(
+        transitions <= 16,
+        "{transitions} state transitions for an instance with one interface"
+    );
+}
+
+fn wrong_settings_are_named(stack: &Stack, pattern: &Value) {
+    let reservations = stack.assignment_states();
+    let targets = stack.facts["targetIds"].as_array().unwrap();
+    let targets: Vec<&str> = targets.iter().map(|id| id.as_str().unwrap()).collect();
+    let (targets, filter) = (targets.join(","), stack.facts["filterId"].as_str().unwrap());
+    let missing_target = "tmt-0fedcba9876543210";
+    for (function, variable, wrong, right, error) in [
+        (
+            "GatherCandidates",
+            "TARGET_IDS",
+            "",
+            targets.as_str(),
+            "InvalidConfiguration",
+        ),
+        (
+            "GatherCandidates",
+            "TARGET_IDS",
+            "tmt-wrong",
+            &targets,
+            "InvalidConfiguration",
+        ),
+        (
+            "GatherCandidates",
+            "TARGET_IDS",
+            missing_target,
+            &targets,
+            "NoEligibleSensor",
+        ),
+        ("PickLeastLoaded", "FILTER_ID", "", filter, "InvalidConfiguration"),
+        (
+            "PickLeastLoaded",
+            "FILTER_ID",
+            "filter-1",
+            filter,
+            "InvalidConfiguration",
+        ),
+        (
+            "PickLeastLoaded",
+            "FILTER_ID",
+            "tmf-0fedcba9876543210",
+            filter,
+            "InvalidConfiguration",
+        ),
+    ] {
+        stack.set_environment(function, &[(variable, wrong)]);
+        let (_, interface) = run_instance_like(stack, pattern);
+        stack.set_environment(function, &[(variable, right)]);
+        assert_eq!(interface["status"], "FAILED", "{variable}={wrong}: {interface}");
+        assert_eq!(interface["error"], error, "{variable}={wrong}: {interface}");
+        let cause = interface["cause"].as_str().unwrap();
+        let named = if wrong.is_empty() { variable } else { wrong };
+        assert!(cause.contains(named), "{variable}={wrong}: {cause}");
+        let live = stack
+            .assignment_states()
+            .into_iter()
+            .filter(|state| state != "released")
+            .count();
+        assert_eq!(
+            live,
+            reservations.len(),
+            "{variable}={wrong} left a reservation behind"
+        );
+    }
+}
