@@ -23,6 +23,11 @@ const DECISIVE: [&str; 4] = ["TargetIds", "TargetTag", "OptInTag", "OptOutTag"];
 pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal) -> Result<ExitCode, Error> {
     let stand_ins = StandIns::start(&options.stack, workshop, terminal).await?;
     let world = World::prepare(&options.stack, options.fleet, None, &stand_ins, terminal).await?;
+    if world.stopped.is_empty() {
+        return Err(Error::NothingToStart {
+            endpoint: stand_ins.ec2_endpoint().to_owned(),
+        });
+    }
     let stack = stand_ins
         .deploy(&world.parameters(&options.stack), workshop, terminal)
         .await?;
@@ -42,7 +47,8 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
         .map(|sensor| sensor.target_id.clone())
         .collect();
     let patience = options.stack.lag + AGREES_WITHIN;
-    let audit = ledger::audit(&stack.clients, &stack.outputs.ledger_table, &targets, patience).await?;
+    let table = &stack.outputs.ledger_table;
+    let audit = ledger::audit(&stack.clients, table, &targets, &world.sessions_before, patience).await?;
 
     let expected = world.scenario.as_ref().map(|scenario| &scenario.expected);
     let findings = Findings {

@@ -57,6 +57,23 @@ pub enum Error {
         /// Its version.
         found: String,
     },
+    /// A parameter was given that the template does not have.
+    #[error("infra/template.yaml has no parameter `{key}`: it has {known}")]
+    UnknownParameter {
+        /// The parameter.
+        key: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The world has no instance that could be started.
+    #[error(
+        "there is no stopped instance at {endpoint}: stop some there, or use `mirrorstep local` with a world in \
+         which everything runs already"
+    )]
+    NothingToStart {
+        /// Where EC2 answers.
+        endpoint: String,
+    },
     /// The template names a function that the workspace does not build.
     #[error(
         "infra/template.yaml deploys a function `{name}`, and the workspace builds no binary of that name: name \
@@ -92,7 +109,9 @@ pub enum Error {
         cause: String,
     },
     /// An AWS call failed.
-    #[error("{call} at the local stand-in: {cause}; run again with --keep-logs and read the logs")]
+    #[error(
+        "{call}: {cause}; check that the stand-in answers, or run again with --keep-logs and read the logs"
+    )]
     Aws {
         /// The action.
         call: &'static str,

@@ -44,17 +44,24 @@ pub struct Audit {
     pub disagreements: Vec<String>,
 }
 
-/// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while.
+/// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while. The
+/// sessions of `before` are not compared.
 pub async fn audit(
     clients: &Clients,
     table: &str,
     targets: &[String],
+    before: &[Session],
     patience: Duration,
 ) -> Result<Audit, Error> {
     let start = Instant::now();
     loop {
         let (ledger, sessions) = tokio::try_join!(read(&clients.dynamodb, table), sessions(&clients.ec2))?;
-        let disagreements = disagreements(&ledger, &sessions, targets);
+        let compared: Vec<Session> = sessions
+            .iter()
+            .filter(|session| !before.contains(session))
+            .cloned()
+            .collect();
+        let disagreements = disagreements(&ledger, &compared, targets);
         if disagreements.is_empty() || start.elapsed() > patience {
             return Ok(Audit {
                 ledger,
@@ -176,7 +183,7 @@ fn parse<T: DeserializeOwned>(item: std::collections::HashMap<String, AttributeV
 }
 
 /// Every session that EC2 shows.
-async fn sessions(ec2: &aws_sdk_ec2::Client) -> Result<Vec<Session>, Error> {
+pub async fn sessions(ec2: &aws_sdk_ec2::Client) -> Result<Vec<Session>, Error> {
     let sessions: Vec<TrafficMirrorSession> = ec2
         .describe_traffic_mirror_sessions()
         .max_results(1000)

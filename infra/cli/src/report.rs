@@ -320,7 +320,10 @@ pub fn outcome_name(outcome: Outcome) -> String {
         .unwrap_or_default()
 }
 
-fn shortened(text: &str) -> String {
+/// A cause on one line: of a function's error its message, and not too much of it.
+fn shortened(cause: &str) -> String {
+    let error: Value = serde_json::from_str(cause).unwrap_or_default();
+    let text = error["errorMessage"].as_str().unwrap_or(cause);
     let short: String = text.chars().take(CAUSE_SHOWN).collect();
     if short.len() < text.len() {
         format!("{short}…")

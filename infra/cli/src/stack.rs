@@ -6,6 +6,7 @@ mod build;
 mod deploy;
 pub mod http;
 mod process;
+mod template;
 mod venv;
 
 use std::net::TcpListener;
@@ -98,7 +99,8 @@ pub struct Stack {
     pub clients: Clients,
     /// What was deployed.
     pub outputs: Outputs,
-    venv: Venv,
+    /// Held so that nobody makes it anew meanwhile.
+    _venv: Venv,
 }
 
 /// The outputs of the template.
@@ -129,6 +131,7 @@ impl StandIns {
         workshop: &Workshop,
         terminal: &Terminal,
     ) -> Result<Self, Error> {
+        check_parameters(options, &workshop.project)?;
         terminal.step("Building the functions and preparing the local AWS stand-in");
         let (venv, binaries) = tokio::try_join!(
             Venv::prepare(&workshop.project, &workshop.group, workshop.dir(), terminal),
@@ -220,7 +223,7 @@ impl StandIns {
             bin: venv.bin(),
             clients,
             outputs,
-            venv,
+            _venv: venv,
         })
     }
 }
@@ -229,11 +232,6 @@ impl Stack {
     /// The environment under which the AWS CLI and the SDKs find the stack.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         clients::environment(&self.endpoint, &self.ec2_endpoint)
-    }
-
-    /// The virtual environment that the stack runs from.
-    pub fn venv(&self) -> &Path {
-        self.venv.path()
     }
 }
 
@@ -304,6 +302,24 @@ async fn wait_until_up(what: &'static str, url: &str, process: &mut Child, log: 
         seconds: UP_WITHIN.as_secs(),
         tail: tail(log),
     })
+}
+
+/// Refuses parameters that the template does not have: `aws cloudformation deploy` passes them over in silence.
+fn check_parameters(options: &StackOptions, project: &Path) -> Result<(), Error> {
+    let path = project.join("infra/template.yaml");
+    let template = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    let known = template::parameters(&template);
+    match options
+        .parameters
+        .iter()
+        .find(|parameter| !known.contains(&parameter.key.as_str()))
+    {
+        None => Ok(()),
+        Some(unknown) => Err(Error::UnknownParameter {
+            key: unknown.key.clone(),
+            known: known.join(", "),
+        }),
+    }
 }
 
 /// A port that was free a moment ago. The stand-in cannot be asked for one of its own choice.

@@ -1,6 +1,6 @@
 //! The world that the stack runs in: which sensors, which filter, which instances are to start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::{FleetOptions, StackOptions};
 use crate::clients::{Clients, REGION};
 use crate::error::Error;
+use crate::ledger::{self, Session};
 use crate::scenario::Scenario;
 use crate::stack::{StandIns, http};
 use crate::terminal::Terminal;
@@ -29,8 +30,10 @@ pub struct World {
     pub sensors: Vec<SensorView>,
     /// The first filter.
     pub filter_id: Option<String>,
-    /// The instances that are stopped.
+    /// The instances that are stopped, those that are sensors last.
     pub stopped: Vec<String>,
+    /// The sessions that are there already: the ledger knows nothing of them.
+    pub sessions_before: Vec<Session>,
     /// What ought to come out, where it is known.
     pub scenario: Option<Scenario>,
     /// Whether this program tells of the instances that start, as nobody else does.
@@ -120,16 +123,27 @@ impl World {
                 .unwrap_or_default(),
             note: String::new(),
         });
-        let instances = list("Reservations")
+        let own: BTreeSet<String> = list("TrafficMirrorTargets")
             .iter()
-            .flat_map(|r| r["Instances"].as_array().into_iter().flatten());
+            .map(|target| text(target, "NetworkInterfaceId"))
+            .collect();
+        let is_sensor = |instance: &Value| {
+            let mut interfaces = instance["NetworkInterfaces"].as_array().into_iter().flatten();
+            interfaces.any(|interface| own.contains(&text(interface, "NetworkInterfaceId")))
+        };
+        let mut stopped: Vec<&Value> = list("Reservations")
+            .iter()
+            .flat_map(|reservation| reservation["Instances"].as_array().into_iter().flatten())
+            .filter(|instance| instance["State"]["Name"] == "stopped")
+            .collect();
+        stopped.sort_by_key(|instance| is_sensor(instance));
         Self {
             sensors: sensors.collect(),
             filter_id: list("TrafficMirrorFilters")
                 .first()
                 .map(|filter| text(filter, "TrafficMirrorFilterId")),
-            stopped: instances
-                .filter(|instance| instance["State"]["Name"] == "stopped")
+            stopped: stopped
+                .into_iter()
                 .map(|instance| text(instance, "InstanceId"))
                 .collect(),
             ..Self::default()
@@ -186,6 +200,7 @@ impl World {
                 .and_then(|filter| filter.traffic_mirror_filter_id())
                 .map(str::to_owned),
             stopped: instances_in(ec2, InstanceStateName::Stopped).await?,
+            sessions_before: ledger::sessions(ec2).await?,
             ..Self::default()
         })
     }

@@ -7,12 +7,14 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 pub mod dynamo;
+pub mod iam;
 pub mod pipeline;
 pub mod scene;
 
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use ec2_sim::{Ec2Sim, Options};
 use jiff::Timestamp;
 use mirrorstep_core::Clock;
@@ -20,6 +22,7 @@ use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::Ledger;
 
 pub use dynamo::{Dynamo, DynamoFault};
+use iam::Role;
 
 /// The name of the ledger's table.
 pub const TABLE: &str = "ledger";
@@ -33,6 +36,7 @@ pub struct Aws {
     pub dynamo: Dynamo,
     /// The time, which goes on with tokio's: real, or paused in a test.
     pub clock: Clock,
+    role: Option<Role>,
 }
 
 impl Aws {
@@ -49,6 +53,23 @@ impl Aws {
             ec2: Ec2Sim::new(options),
             dynamo: Dynamo::new(),
             clock,
+            role: None,
+        }
+    }
+
+    /// The same account for a caller that may do only what a function's role in the template allows.
+    #[must_use]
+    pub fn with_role_of(&self, function: &str) -> Self {
+        Self {
+            role: Some(Role::of(function)),
+            ..self.clone()
+        }
+    }
+
+    fn guarded(&self, client: SharedHttpClient) -> SharedHttpClient {
+        match &self.role {
+            Some(role) => role.guard(client),
+            None => client,
         }
     }
 
@@ -59,7 +80,7 @@ impl Aws {
             .region(aws_sdk_ec2::config::Region::new("us-east-1"))
             .credentials_provider(aws_sdk_ec2::config::Credentials::for_tests())
             .retry_config(RetryConfig::disabled())
-            .http_client(self.ec2.http_client())
+            .http_client(self.guarded(self.ec2.http_client()))
             .build();
         aws_sdk_ec2::Client::from_conf(config)
     }
@@ -71,7 +92,7 @@ impl Aws {
             .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
             .credentials_provider(aws_sdk_dynamodb::config::Credentials::for_tests())
             .retry_config(RetryConfig::disabled())
-            .http_client(self.dynamo.http_client())
+            .http_client(self.guarded(self.dynamo.http_client()))
             .build();
         aws_sdk_dynamodb::Client::from_conf(config)
     }

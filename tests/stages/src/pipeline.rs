@@ -113,7 +113,8 @@ impl Pipeline {
                 .find(|(set, _)| set == name)
                 .map(|(_, value)| value.clone())
         });
-        let (ec2, ledger) = (|| self.aws.ec2_calls(), || self.aws.ledger());
+        let aws = self.aws.with_role_of(function);
+        let (ec2, ledger) = (|| aws.ec2_calls(), || aws.ledger());
         match function {
             "ResolveInterfaces" => {
                 run(

@@ -673,3 +673,57 @@ async fn a_missing_permission_fails_at_once_says_which_and_gives_the_place_back(
     assert_eq!(reservations(&pipeline), 0);
     ledger_agrees(&pipeline);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_function_may_call_what_its_role_in_the_template_allows_and_nothing_else() {
+    let mut scene = two_zones();
+    scene.instance(1, 0, 1);
+    let aws = scene.account(Options::default());
+    let interface = interface_id(1).parse().unwrap();
+    // Every other test runs each function under its own role; here one reaches beyond it.
+    let tagging = aws.with_role_of("TagSession");
+    let error = tagging.ec2_calls().sessions_from(&interface).await.unwrap_err();
+    assert_eq!(error.name, mirrorstep_core::ErrorName::AccessDenied);
+    let gathering = aws.with_role_of("GatherCandidates");
+    let error = gathering.ledger().assignment(&interface).await.unwrap_err();
+    assert_eq!(error.name, mirrorstep_core::ErrorName::AccessDenied);
+    assert!(error.message.contains("dynamodb:GetItem"), "{}", error.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_assignment_that_rests_on_nothing_any_more_is_released_and_made_anew() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    assert_eq!(
+        pipeline
+            .mirror_instance("first", Pipeline::running(&instance))
+            .await
+            .outcomes(),
+        ["created"]
+    );
+    let session = sessions(&pipeline)[0]["TrafficMirrorSessionId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    pipeline
+        .aws
+        .ec2_client()
+        .delete_traffic_mirror_session()
+        .traffic_mirror_session_id(session)
+        .send()
+        .await
+        .unwrap();
+    // Somebody deleted it. For some minutes EC2 might just not show it yet: the ledger is trusted.
+    let ended = pipeline
+        .mirror_instance("soon", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let ended = pipeline
+        .mirror_instance("later", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    assert_eq!(sessions(&pipeline).len(), 1);
+    ledger_agrees(&pipeline);
+}

@@ -7,10 +7,8 @@ use std::process::Stdio;
 use serde::Deserialize;
 
 use super::process::{Group, not_runnable};
+use super::template;
 use crate::error::Error;
-
-/// What the template's `CodeUri` begins with for a function of this workspace.
-const CODE_URI: &str = "CodeUri: ../target/lambda/";
 
 /// The binaries of the workspace, by name.
 #[derive(Debug)]
@@ -110,7 +108,7 @@ pub(super) async fn lay_out(
         let entry = entry.map_err(Error::file("read", &definitions))?;
         copy(&entry.path(), &dir.join("statemachine").join(entry.file_name()))?;
     }
-    for name in functions(&template) {
+    for name in template::functions(&template) {
         let bootstrap = dir.join("target/lambda").join(name).join("bootstrap");
         let binary = binaries.path(name)?;
         make_parent(&bootstrap)?;
@@ -119,14 +117,6 @@ pub(super) async fn lay_out(
         }
     }
     Ok(())
-}
-
-/// The functions that the template deploys, by the last part of their `CodeUri`.
-fn functions(template: &str) -> impl Iterator<Item = &str> {
-    template
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix(CODE_URI))
-        .map(str::trim)
 }
 
 /// Copies a binary without its symbols, which makes it several times smaller. False where there is no `strip`.
@@ -151,13 +141,4 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 fn make_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(path);
     std::fs::create_dir_all(parent).map_err(Error::file("make", parent))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_functions_are_read_from_the_template() {
-        let template = "  A:\n      CodeUri: ../target/lambda/tag-session\n  B:\n      CodeUri: elsewhere\n";
-        assert_eq!(super::functions(template).collect::<Vec<_>>(), ["tag-session"]);
-    }
 }

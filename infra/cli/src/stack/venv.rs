@@ -56,11 +56,6 @@ impl Venv {
         }
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The directory of its commands.
     pub(super) fn bin(&self) -> PathBuf {
         self.path.join("bin")
