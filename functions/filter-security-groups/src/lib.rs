@@ -1,7 +1,7 @@
 //! Stage `filter-security-groups`: leaves the candidates whose security groups admit UDP 4789 from the source.
 //!
-//! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list that could
-//! matter.
+//! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list on
+//! which a verdict hangs.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ impl Stage for FilterSecurityGroups {
             .security_groups(&reachability::groups_to_describe(&candidacy))
             .await?;
         let mut prefix_lists = HashMap::new();
-        for id in reachability::prefix_lists_to_read(groups.values()) {
+        for id in reachability::prefix_lists_to_read(&candidacy, &groups) {
             if let Some(entries) = self.ec2.prefix_list_entries(&id).await? {
                 prefix_lists.insert(id, entries);
             }

@@ -3,6 +3,7 @@
 // Test support: what does not work ends the test.
 #![allow(clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -198,8 +199,8 @@ impl Stack {
             .collect()
     }
 
-    /// The calls that EC2 has answered so far.
-    pub fn ec2_calls(&self) -> u64 {
+    /// The calls that EC2 has answered so far, by action.
+    pub fn ec2_calls(&self) -> BTreeMap<String, u64> {
         let endpoint = self.facts["environment"]["AWS_ENDPOINT_URL_EC2"]
             .as_str()
             .expect("an endpoint");
@@ -212,12 +213,10 @@ impl Stack {
             .output()
             .expect("python3 runs");
         let calls: Value = serde_json::from_slice(&fetched.stdout).expect("the calls are JSON");
+        let calls = calls.as_object().into_iter().flatten();
         calls
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, calls)| calls["answered"].as_u64())
-            .sum()
+            .filter_map(|(action, calls)| Some((action.clone(), calls["answered"].as_u64()?)))
+            .collect()
     }
 
     /// Changes variables of a function's environment, as a person does in the console.

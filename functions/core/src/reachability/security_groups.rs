@@ -61,28 +61,53 @@ pub fn filter_security_groups(
 
 /// Every group of every endpoint that is left, except where groups do not count.
 pub fn groups_to_describe(candidacy: &Candidacy) -> BTreeSet<String> {
+    group_judged_endpoints(candidacy)
+        .flat_map(|endpoint| endpoint.groups.iter().cloned())
+        .collect()
+}
+
+/// The prefix lists on which a verdict hangs: of rules that could admit UDP 4789, of endpoints that nothing else
+/// admits. No other list can matter, and each costs a call.
+#[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
+pub fn prefix_lists_to_read(
+    candidacy: &Candidacy,
+    groups: &HashMap<String, SecurityGroup>,
+) -> BTreeSet<String> {
+    let Some(source) = &candidacy.source else {
+        return BTreeSet::new();
+    };
+    let unread = HashMap::new();
+    let mut admits: HashMap<&str, bool> = HashMap::new();
+    let mut lists = BTreeSet::new();
+    for endpoint in group_judged_endpoints(candidacy) {
+        let mut admitted = false;
+        for id in &endpoint.groups {
+            admitted |= *admits
+                .entry(id)
+                .or_insert_with(|| judge_group(id, groups.get(id), source, &unread).admits);
+        }
+        if !admitted {
+            lists.extend(
+                endpoint
+                    .groups
+                    .iter()
+                    .filter_map(|id| groups.get(id))
+                    .flat_map(|group| &group.ip_permissions)
+                    .filter(|permission| is_for_mirrored_packets(permission) != Truth::No)
+                    .flat_map(|permission| &permission.prefix_list_ids)
+                    .map(|list| list.prefix_list_id.clone()),
+            );
+        }
+    }
+    lists
+}
+
+fn group_judged_endpoints(candidacy: &Candidacy) -> impl Iterator<Item = &Endpoint> {
     candidacy
         .candidates
         .iter()
         .filter(|candidate| candidate.kind != TargetKind::GatewayLoadBalancerEndpoint)
         .flat_map(|candidate| &candidate.endpoints)
-        .flat_map(|endpoint| endpoint.groups.iter().cloned())
-        .collect()
-}
-
-/// The prefix lists of those rules that could admit UDP 4789: no other list can matter.
-pub fn prefix_lists_to_read<'a>(groups: impl IntoIterator<Item = &'a SecurityGroup>) -> BTreeSet<String> {
-    groups
-        .into_iter()
-        .flat_map(|group| &group.ip_permissions)
-        .filter(|permission| is_for_mirrored_packets(permission) != Truth::No)
-        .flat_map(|permission| {
-            permission
-                .prefix_list_ids
-                .iter()
-                .map(|list| list.prefix_list_id.clone())
-        })
-        .collect()
 }
 
 /// What one group says of the source.

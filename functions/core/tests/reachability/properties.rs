@@ -340,7 +340,7 @@ impl Network {
             .into_iter()
             .filter(|(id, _)| asked.contains(id))
             .collect();
-        let asked = prefix_lists_to_read(groups.values());
+        let asked = prefix_lists_to_read(&candidacy, &groups);
         let lists: HashMap<_, _> = self
             .lists
             .clone()

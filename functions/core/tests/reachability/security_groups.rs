@@ -357,15 +357,19 @@ fn what_is_asked_of_ec2_is_what_can_matter() {
     );
 
     let list = |id: &str, protocol: &str, from: i32, to: i32| json!({"IpProtocol": protocol, "FromPort": from, "ToPort": to, "PrefixListIds": [{"PrefixListId": id}]});
-    let (_, group) = group(
+    let asking = by_id([group(
         "sg-1",
         &json!([
             list("pl-1", "udp", 4789, 4789), list("pl-2", "tcp", 4789, 4789), list("pl-3", "udp", 4790, 5000),
             {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-4"}]},
         ]),
-    );
+    )]);
     assert_eq!(
-        prefix_lists_to_read([&group]),
+        prefix_lists_to_read(&candidacy, &asking),
         BTreeSet::from(["pl-1".to_owned(), "pl-4".to_owned()])
     );
+    // Where another group admits the source anyway, no list has to be read.
+    let open = group("sg-2", &json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]));
+    let both = asking.into_iter().chain([open]).collect();
+    assert_eq!(prefix_lists_to_read(&candidacy, &both), BTreeSet::new());
 }
