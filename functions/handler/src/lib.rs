@@ -67,7 +67,7 @@ fn answer<'a, S: Stage>(stage: Result<&'a S, &'a StageError>, payload: Value) ->
             Err(error) => Err(error.clone()),
         };
         match &result {
-            Ok(_) => tracing::info!("done"),
+            Ok(_) => tracing::debug!("done"),
             // What the workflow goes on from by itself is no error yet.
             Err(StageError { name, message }) if name.needs_a_person() => {
                 tracing::error!(error = %name, "{message}");

@@ -78,10 +78,11 @@ pub struct LocalOptions {
     #[command(flatten)]
     pub stack: StackOptions,
     /// A world of your own in place of the made-up one: a JSON object of the lists that the AWS CLI prints.
-    /// Its targets and its first filter are used unless --parameter says otherwise.
+    /// Its targets and its first filter are used unless --parameter says otherwise. Instances that run already
+    /// are put on the bus as if they had just started.
     #[arg(long, value_name = "FILE", conflicts_with = "ec2_endpoint")]
     pub snapshot: Option<PathBuf>,
-    /// Do not start the instances.
+    /// Do not start or announce the instances.
     #[arg(long)]
     pub no_start: bool,
     /// Print the environment as one line of JSON on standard output, then stay.

@@ -28,8 +28,9 @@ pub async fn run(
     } else {
         world.start(&stack.clients).await?;
         terminal.step(&format!(
-            "The stack is up, and {} instances are starting",
-            world.stopped.len()
+            "The stack is up; {} instances are starting, {} run already and are announced",
+            world.stopped.len(),
+            world.running.len()
         ));
     }
     let text = if options.json {
@@ -84,7 +85,7 @@ fn as_json(stack: &Stack, world: &World) -> String {
         "ledgerTable": stack.outputs.ledger_table,
         "targetIds": world.sensors.iter().map(|sensor| &sensor.target_id).collect::<Vec<_>>(),
         "filterId": world.filter_id,
-        "instances": world.stopped,
+        "instances": world.stopped.iter().chain(&world.running).collect::<Vec<_>>(),
         "event": event(world),
     })
     .to_string()
@@ -94,7 +95,9 @@ fn as_json(stack: &Stack, world: &World) -> String {
 fn event(world: &World) -> serde_json::Value {
     let instance = world
         .stopped
-        .first()
+        .iter()
+        .chain(&world.running)
+        .next()
         .map_or("i-00000000000000000", String::as_str);
     json!({
         "version": "0",

@@ -32,6 +32,8 @@ pub struct World {
     pub filter_id: Option<String>,
     /// The instances that are stopped, those that are sensors last.
     pub stopped: Vec<String>,
+    /// The instances of a world of one's own that run already, as in a snapshot of an account.
+    pub running: Vec<String>,
     /// The sessions that are there already: the ledger knows nothing of them.
     pub sessions_before: Vec<Session>,
     /// What ought to come out, where it is known.
@@ -84,7 +86,10 @@ impl World {
                 next: "give a JSON object of lists as the AWS CLI prints them",
             })?;
             http::post(&url, &snapshot).await?;
-            Self::of_snapshot(&snapshot)
+            Self {
+                running: instances_of(&snapshot, "running").map(id).collect(),
+                ..Self::of_snapshot(&snapshot)
+            }
         } else {
             let scenario = Scenario::generate(fleet);
             http::post(&url, &scenario.snapshot).await?;
@@ -131,21 +136,14 @@ impl World {
             let mut interfaces = instance["NetworkInterfaces"].as_array().into_iter().flatten();
             interfaces.any(|interface| own.contains(&text(interface, "NetworkInterfaceId")))
         };
-        let mut stopped: Vec<&Value> = list("Reservations")
-            .iter()
-            .flat_map(|reservation| reservation["Instances"].as_array().into_iter().flatten())
-            .filter(|instance| instance["State"]["Name"] == "stopped")
-            .collect();
+        let mut stopped: Vec<&Value> = instances_of(snapshot, "stopped").collect();
         stopped.sort_by_key(|instance| is_sensor(instance));
         Self {
             sensors: sensors.collect(),
             filter_id: list("TrafficMirrorFilters")
                 .first()
                 .map(|filter| text(filter, "TrafficMirrorFilterId")),
-            stopped: stopped
-                .into_iter()
-                .map(|instance| text(instance, "InstanceId"))
-                .collect(),
+            stopped: stopped.into_iter().map(id).collect(),
             ..Self::default()
         }
     }
@@ -230,21 +228,21 @@ impl World {
         parameters.into_iter().collect()
     }
 
-    /// Starts every stopped instance, all at once.
+    /// Starts every stopped instance, all at once, and tells of those that run already.
     pub async fn start(&self, clients: &Clients) -> Result<(), Error> {
         for ids in self.stopped.chunks(START_AT_ONCE) {
             let request = clients.ec2.start_instances().set_instance_ids(Some(ids.to_vec()));
             request.send().await.map_err(Error::aws("StartInstances"))?;
         }
         if self.announces {
-            self.announce(clients).await
-        } else {
-            Ok(())
+            self.wait_until_running(clients).await?;
+            announce(&self.stopped, clients).await?;
         }
+        announce(&self.running, clients).await
     }
 
-    /// Puts an event on the bus for each instance that was started, as EC2 would.
-    async fn announce(&self, clients: &Clients) -> Result<(), Error> {
+    /// Waits until the instances that were started are shown as running.
+    async fn wait_until_running(&self, clients: &Clients) -> Result<(), Error> {
         let begin = Instant::now();
         loop {
             let running = instances_in(&clients.ec2, InstanceStateName::Running).await?;
@@ -260,33 +258,50 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        for ids in self.stopped.chunks(EVENTS_AT_ONCE) {
-            let entries = ids.iter().map(|id| {
-                PutEventsRequestEntry::builder()
-                    .source("mirrorstep")
-                    .detail_type("EC2 Instance State-change Notification")
-                    .resources(format!("arn:aws:ec2:{REGION}:000000000000:instance/{id}"))
-                    .detail(json!({ "instance-id": id, "state": "running" }).to_string())
-                    .build()
-            });
-            let answer = clients
-                .events
-                .put_events()
-                .set_entries(Some(entries.collect()))
-                .send()
-                .await
-                .map_err(Error::aws("PutEvents"))?;
-            if answer.failed_entry_count() > 0 {
-                let cause = answer.entries().iter().find_map(|entry| entry.error_message());
-                let cause = cause.unwrap_or("an event was refused").to_owned();
-                return Err(Error::Aws {
-                    call: "PutEvents",
-                    cause,
-                });
-            }
-        }
         Ok(())
     }
+}
+
+/// Puts an event on the bus for each of these instances, as EC2 does when one has started.
+async fn announce(instances: &[String], clients: &Clients) -> Result<(), Error> {
+    for ids in instances.chunks(EVENTS_AT_ONCE) {
+        let entries = ids.iter().map(|id| {
+            PutEventsRequestEntry::builder()
+                .source("mirrorstep")
+                .detail_type("EC2 Instance State-change Notification")
+                .resources(format!("arn:aws:ec2:{REGION}:000000000000:instance/{id}"))
+                .detail(json!({ "instance-id": id, "state": "running" }).to_string())
+                .build()
+        });
+        let answer = clients
+            .events
+            .put_events()
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await
+            .map_err(Error::aws("PutEvents"))?;
+        if answer.failed_entry_count() > 0 {
+            let cause = answer.entries().iter().find_map(|entry| entry.error_message());
+            let cause = cause.unwrap_or("an event was refused").to_owned();
+            return Err(Error::Aws {
+                call: "PutEvents",
+                cause,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The instances of a snapshot that are in this state.
+fn instances_of<'a>(snapshot: &'a Value, state: &'a str) -> impl Iterator<Item = &'a Value> {
+    let reservations = snapshot["Reservations"].as_array().into_iter().flatten();
+    reservations
+        .flat_map(|reservation| reservation["Instances"].as_array().into_iter().flatten())
+        .filter(move |instance| instance["State"]["Name"] == state)
+}
+
+fn id(instance: &Value) -> String {
+    instance["InstanceId"].as_str().unwrap_or_default().to_owned()
 }
 
 async fn instances_in(ec2: &aws_sdk_ec2::Client, state: InstanceStateName) -> Result<Vec<String>, Error> {

@@ -719,7 +719,7 @@ async fn a_live_assignment_that_rests_on_nothing_any_more_is_released_and_made_a
         .mirror_instance("soon", Pipeline::running(&instance))
         .await;
     assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(std::time::Duration::from_mins(10)).await;
     let ended = pipeline
         .mirror_instance("later", Pipeline::running(&instance))
         .await;
