@@ -9,7 +9,7 @@ use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
 
 use crate::transaction::{Counter, Refusal};
-use crate::{Ledger, Release, contention, failure, items};
+use crate::{Ledger, contention, failure, items};
 
 /// Who wants a place, and where it may be.
 #[derive(Debug, Clone)]
@@ -74,7 +74,13 @@ impl Ledger {
             let now = self.now();
             let candidates = request.candidates.iter().map(|(target, local)| (target, *local));
             let Some(read) = least_loaded(request.interface_id, candidates, &loads, now) else {
-                return Ok(Reservation::Full(loads));
+                // There is nothing to reserve, and so no guard that would tell of an assignment.
+                let standing = self.assignment(request.interface_id).await?;
+                let answer = match standing.filter(Assignment::is_live) {
+                    Some(found) => self.settle(request, found).await?,
+                    None => None,
+                };
+                return Ok(answer.unwrap_or(Reservation::Full(loads)));
             };
             let event = NewReservation {
                 interface_id: request.interface_id,
@@ -91,13 +97,14 @@ impl Ledger {
                 .await?
             {
                 Ok(assignment) => return Ok(Reservation::Reserved { assignment, loads }),
-                Err(Refusal::Assignment(found)) => match found {
-                    Some(found) if found.is_live() => match self.settle(request, *found).await? {
-                        Settled::Answer(reservation) => return Ok(reservation),
-                        Settled::Released(released) => before = released,
-                    },
-                    found => before = found.map(|found| *found),
-                },
+                // Tried again without a guess at what stands: the next refusal tells.
+                Err(Refusal::Assignment(Some(found))) if found.is_live() => {
+                    before = None;
+                    if let Some(answer) = self.settle(request, *found).await? {
+                        return Ok(answer);
+                    }
+                }
+                Err(Refusal::Assignment(found)) => before = found.map(|found| *found),
                 Err(Refusal::Load(Some(found))) => {
                     tracing::debug!(target = %found.target_id, load = found.total(), attempt, "picked up meanwhile");
                     if let Some(load) = loads.iter_mut().find(|load| load.target_id == found.target_id) {
@@ -112,8 +119,13 @@ impl Ledger {
         Err(contention("reserve", request.interface_id))
     }
 
-    /// What a live assignment, found where a new one was to be made, means for this request.
-    async fn settle(&self, request: &ReserveRequest<'_>, found: Assignment) -> Result<Settled, StageError> {
+    /// What a live assignment, found where a new one was to be made, means for this request. `None`: it is
+    /// released, by this call or by another execution.
+    async fn settle(
+        &self,
+        request: &ReserveRequest<'_>,
+        found: Assignment,
+    ) -> Result<Option<Reservation>, StageError> {
         let settings = request.settings;
         let acceptable = request
             .candidates
@@ -123,8 +135,8 @@ impl Ledger {
             && found.virtual_network_id == settings.virtual_network_id
             && found.packet_length == settings.packet_length;
         match judge(&found, request.observed_at, acceptable, self.now()) {
-            Standing::Mirrored => Ok(Settled::Answer(Reservation::Mirrored(found))),
-            Standing::Shared => Ok(Settled::Answer(Reservation::Reserved {
+            Standing::Mirrored => Ok(Some(Reservation::Mirrored(found))),
+            Standing::Shared => Ok(Some(Reservation::Reserved {
                 assignment: found,
                 loads: Vec::new(),
             })),
@@ -138,12 +150,8 @@ impl Ledger {
             )),
             Standing::Void(reason) => {
                 tracing::info!(target = %found.target_id, generation = found.generation, "released: {reason}");
-                match self.release(&found, &reason, None, request.execution_arn).await? {
-                    // Read what stands now: the release may have been an earlier call's or another execution's.
-                    Release::Released | Release::Kept(_) => {
-                        Ok(Settled::Released(self.assignment(request.interface_id).await?))
-                    }
-                }
+                self.release(&found, &reason, None, request.execution_arn).await?;
+                Ok(None)
             }
         }
     }
@@ -194,9 +202,4 @@ impl Ledger {
         }
         Ok(loads)
     }
-}
-
-enum Settled {
-    Answer(Reservation),
-    Released(Option<Assignment>),
 }

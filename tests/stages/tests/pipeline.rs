@@ -547,6 +547,36 @@ async fn defect_12_when_every_sensor_is_full_the_execution_fails_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mirrored_interface_is_known_as_such_also_when_every_sensor_is_full() {
+    let mut scene = Scene::new();
+    scene.sensor(0, "m5.large");
+    let instances: Vec<String> = (0..11).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    // EC2 shows no session for a while, so that only the ledger knows.
+    let pipeline = scene.pipeline(Options {
+        lag: std::time::Duration::from_mins(4),
+        ..Options::default()
+    });
+    tokio::time::sleep(std::time::Duration::from_mins(10)).await;
+    let runs = instances
+        .iter()
+        .map(|instance| pipeline.mirror_instance(instance, Pipeline::running(instance)));
+    let ended = futures::future::join_all(runs).await;
+    let failed = ended
+        .iter()
+        .filter(|ended| ended.outcomes() == ["NoEligibleSensor"])
+        .count();
+    assert_eq!(failed, 1, "one of eleven finds no room");
+    let mirrored = ended
+        .iter()
+        .position(|ended| ended.outcomes() == ["created"])
+        .unwrap();
+    let again = pipeline
+        .mirror_instance("again", Pipeline::running(&instances[mirrored]))
+        .await;
+    assert_eq!(again.outcomes(), ["alreadyMirrored"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_ec2_cannot_mirror_ends_as_not_mirrorable_without_a_reservation() {
     let mut scene = two_zones();
     let instance = scene.instance(1, 0, 1);

@@ -369,7 +369,10 @@ fn what_is_asked_of_ec2_is_what_can_matter() {
         BTreeSet::from(["pl-1".to_owned(), "pl-4".to_owned()])
     );
     // Where another group admits the source anyway, no list has to be read.
-    let open = group("sg-2", &json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]));
+    let open = group(
+        "sg-2",
+        &json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]),
+    );
     let both = asking.into_iter().chain([open]).collect();
     assert_eq!(prefix_lists_to_read(&candidacy, &both), BTreeSet::new());
 }
