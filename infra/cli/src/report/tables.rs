@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use mirrorstep_core::pipeline::{Outcome, RejectedBy};
 
 use super::{Fate, Findings, Report, outcome_name};
@@ -95,7 +95,7 @@ impl Report {
 
     fn interfaces(&self, out: &mut String) -> fmt::Result {
         let all = self.fates.len() <= LISTED;
-        let listed: Vec<_> = self
+        let mut listed: Vec<_> = self
             .fates
             .iter()
             .filter(|(_, fate)| all || fate.outcome != Some(Outcome::Created))
@@ -103,7 +103,8 @@ impl Report {
         if listed.is_empty() {
             return Ok(());
         }
-        let mut table = table(&["instance", "interface", "outcome", ""]);
+        listed.sort_by_key(|(_, fate)| &fate.instance_id);
+        let mut table = table(&["instance", "interface", "outcome", "target, or reason"]);
         for (interface, fate) in listed.iter().take(EXCEPTIONS_LISTED) {
             table.add_row([
                 &fate.instance_id,
@@ -176,6 +177,10 @@ fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        // As wide as the terminal, where there is one.
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     table
 }
