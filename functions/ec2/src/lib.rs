@@ -65,19 +65,26 @@ impl Ec2 {
 
     /// The configured targets that EC2 shows (`DescribeTrafficMirrorTargets`).
     pub async fn targets(&self, targets: &Targets) -> Result<Vec<TrafficMirrorTarget>, StageError> {
-        let filters = match targets {
-            Targets::Ids(ids) => filters("traffic-mirror-target-id", ids),
-            Targets::Tagged(tag) => vec![filter(&format!("tag:{}", tag.key), [&tag.value])],
+        let describe = self.0.describe_traffic_mirror_targets();
+        let calls = match targets {
+            Targets::Ids(ids) => filters("traffic-mirror-target-id", ids)
+                .into_iter()
+                .map(|filter| describe.clone().filters(filter))
+                .collect(),
+            // EC2 documents no filter by tag for targets: all are read, in pages, and sorted out here.
+            Targets::Tagged(_) => vec![describe.max_results(1000)],
         };
         let mut found = Vec::new();
-        for filter in filters {
-            let call = self.0.describe_traffic_mirror_targets().filters(filter);
+        for call in calls {
             found.extend(describe!(
                 call,
                 "DescribeTrafficMirrorTargets",
                 traffic_mirror_targets,
                 convert::target
             ));
+        }
+        if let Targets::Tagged(tag) = targets {
+            found.retain(|target| tag.matches(&target.tags));
         }
         Ok(found)
     }

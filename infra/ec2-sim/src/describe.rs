@@ -71,7 +71,8 @@ pub(crate) fn select<'a, T: Row>(
     id_param: &str,
 ) -> Result<Vec<&'a T>, ApiError> {
     let filters = Filters::read(params)?;
-    filters.check(|name| T::default().filter_values(name).is_some())?;
+    filters
+        .check(|name| T::TAG_FILTERS && is_tag_filter(name) || T::default().filter_values(name).is_some())?;
     Ok(candidates(horizon, params, table, &filters, id_param)?
         .into_iter()
         .filter(|row| filters.matches(row.tags(), |name| row.filter_values(name).unwrap_or_default()))
@@ -239,13 +240,9 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Refuses filters that the action does not know; every action here knows `tag:…` and `tag-key`.
+    /// Refuses filters that the action does not know.
     pub(crate) fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
-        match self
-            .0
-            .iter()
-            .find(|(name, _)| !(name.starts_with("tag:") || name == "tag-key" || known(name)))
-        {
+        match self.0.iter().find(|(name, _)| !known(name)) {
             Some((name, _)) => Err(ApiError::invalid(format!("The filter '{name}' is invalid"))),
             None => Ok(()),
         }
@@ -280,6 +277,11 @@ impl Filters {
             })
         })
     }
+}
+
+/// Whether this is one of the filters that most describes share.
+pub(crate) fn is_tag_filter(name: &str) -> bool {
+    name.starts_with("tag:") || name == "tag-key"
 }
 
 /// Whether a text matches a filter's value, in which `*` stands for any characters, `?` for any one, and a

@@ -42,6 +42,8 @@ pub(crate) trait Row: Clone + Default + Serialize + for<'a> Deserialize<'a> {
     const RESOURCE_TYPE: &'static str;
     /// The code for an ID that does not exist.
     const NOT_FOUND: &'static str;
+    /// Whether describes of this kind take the filters `tag:…` and `tag-key`: EC2 documents none for mirroring.
+    const TAG_FILTERS: bool = true;
     /// The code for an ID that cannot exist, where EC2 has one apart.
     const MALFORMED: Option<&'static str> = None;
     /// The filters whose values are among [`Row::keys`].

@@ -532,11 +532,22 @@ async fn mirroring_and_tags() {
         .unwrap();
     let targets = ec2
         .describe_traffic_mirror_targets()
-        .filters(filter("tag:pool", &["a"]))
+        .filters(filter("network-interface-id", &[interfaces[1].as_str()]))
         .send()
         .await
         .unwrap();
     let shown = &targets.traffic_mirror_targets()[0];
+    assert_eq!(shown.tags()[0].value(), Some("a"));
+    let by_tag = ec2
+        .describe_traffic_mirror_targets()
+        .filters(filter("tag:pool", &["a"]))
+        .send()
+        .await;
+    assert_eq!(
+        by_tag.unwrap_err().code(),
+        Some("InvalidParameterValue"),
+        "EC2 documents no such filter"
+    );
     assert_eq!(shown.network_interface_id(), Some(interfaces[1].as_str()));
     assert_eq!(shown.r#type(), Some(&TrafficMirrorTargetType::NetworkInterface));
 

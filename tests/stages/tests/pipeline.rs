@@ -624,6 +624,25 @@ async fn a_session_of_somebody_else_counts_or_not_by_policy() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn targets_may_be_chosen_by_a_tag() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 2);
+    scene.list("TrafficMirrorTargets")[1]["Tags"] = json!([{"Key": "role", "Value": "sensor"}]);
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("TARGET_IDS", "")
+        .with("TARGET_TAG", "role=sensor");
+    let ended = pipeline
+        .mirror_instance("tagged", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created", "created"]);
+    assert_eq!(
+        sessions_by_target(&pipeline),
+        BTreeMap::from([(scene.targets[1].to_string(), 2)])
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn sensors_that_have_sessions_already_start_with_their_load() {
     let mut scene = two_zones();
     let instances: Vec<String> = (0..10).map(|n| scene.instance(n + 1, 0, 1)).collect();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::interfaces::{self, NewInterface};
 use super::{Answer, Context, existing};
-use crate::describe::{Filters, Paging, candidates, json as json_of, listed, page};
+use crate::describe::{Filters, Paging, candidates, is_tag_filter, json as json_of, listed, page};
 use crate::error::ApiError;
 use crate::model::{Instance, InstanceState, NetworkInterface, Placement, Row, Subnet, Values, many, shown};
 use crate::query::Params;
@@ -384,7 +384,7 @@ pub(super) fn describe(context: &mut Context<'_>, params: &Params) -> Answer {
         instance: &any_instance,
         interfaces: vec![&any_interface],
     };
-    filters.check(|name| probe.filter_values(name).is_some())?;
+    filters.check(|name| is_tag_filter(name) || probe.filter_values(name).is_some())?;
     let instances = candidates(
         context.horizon,
         params,

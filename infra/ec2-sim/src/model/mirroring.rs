@@ -20,6 +20,7 @@ pub(crate) struct TrafficMirrorTarget {
 }
 
 impl Row for TrafficMirrorTarget {
+    const TAG_FILTERS: bool = false;
     const KEYED_FILTERS: &'static [&'static str] = &["network-interface-id"];
 
     row!(
@@ -90,6 +91,7 @@ pub(crate) struct FilterPortRange {
 }
 
 impl Row for TrafficMirrorFilter {
+    const TAG_FILTERS: bool = false;
     row!(
         TrafficMirrorFilter,
         "TrafficMirrorFilters",
@@ -133,6 +135,7 @@ pub(crate) fn network_id_key(virtual_network_id: i32) -> String {
 }
 
 impl Row for TrafficMirrorSession {
+    const TAG_FILTERS: bool = false;
     const KEYED_FILTERS: &'static [&'static str] = &[
         "network-interface-id",
         "traffic-mirror-target-id",
