@@ -2,16 +2,19 @@
 //!
 //! Nothing here calls AWS. The shapes that AWS answers with are in [`network`], what one stage hands to the
 //! next in [`pipeline`], the verdicts in [`reachability`], an assignment's life in [`assignment`]. The crates
-//! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs.
+//! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs. The same
+//! decisions without AWS, on what the AWS CLI printed, are [`snapshot`] and [`explain`].
 
 pub mod assignment;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod explain;
 pub mod ids;
 pub mod network;
 pub mod pipeline;
 pub mod reachability;
+pub mod snapshot;
 
 pub use clock::Clock;
 pub use error::{ErrorName, StageError};

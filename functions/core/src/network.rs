@@ -246,3 +246,79 @@ pub struct PortRange {
     /// Last port.
     pub to: Option<i32>,
 }
+
+/// A route table (`DescribeRouteTables`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RouteTable {
+    /// `rtb-…`.
+    pub route_table_id: String,
+    /// The VPC that it belongs to.
+    pub vpc_id: String,
+    /// The subnets that go by it.
+    pub associations: Vec<RouteTableAssociation>,
+    /// Its routes, IPv4 and IPv6, in no order.
+    pub routes: Vec<Route>,
+}
+
+/// What goes by a route table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RouteTableAssociation {
+    /// It is the table of every subnet of its VPC that has none of its own.
+    pub main: bool,
+    /// The subnet, where it is one: `main` names none, and a gateway may be associated too.
+    pub subnet_id: Option<String>,
+}
+
+/// One route. It has one destination, and leads to one thing: an instance is named with its interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Route {
+    /// The IPv4 addresses that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_cidr_block: Option<String>,
+    /// Or the IPv6 addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_ipv6_cidr_block: Option<String>,
+    /// Or the addresses of a prefix list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_prefix_list_id: Option<String>,
+    /// `local`, `igw-…`, `vgw-…` or `vpce-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_id: Option<String>,
+    /// `nat-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat_gateway_id: Option<String>,
+    /// `tgw-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transit_gateway_id: Option<String>,
+    /// `pcx-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_peering_connection_id: Option<String>,
+    /// `eni-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_interface_id: Option<String>,
+    /// `i-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// `lgw-…`, of an Outpost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_gateway_id: Option<String>,
+    /// `cagw-…`, of a Wavelength Zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carrier_gateway_id: Option<String>,
+    /// `eigw-…`, for IPv6 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_only_internet_gateway_id: Option<String>,
+    /// Of AWS Cloud WAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_network_arn: Option<String>,
+    /// `CreateRouteTable`, `CreateRoute`, or, where it was propagated, `EnableVgwRoutePropagation` or
+    /// `Advertisement`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// `active`, or `blackhole` where what it leads to is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}

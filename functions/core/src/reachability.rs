@@ -3,8 +3,8 @@
 //! A mirrored packet is VXLAN in UDP to port 4789, sent from the primary private IPv4 address of the source
 //! interface (VPC Traffic Mirroring guide, "Traffic mirroring packet format"). [`gather`] decides whether the
 //! source may be mirrored at all, and which targets are visible and near enough; [`filter_security_groups`]
-//! and [`filter_network_acls`] ask whether the packet is let in. Each hands on the [`Candidacy`] with fewer
-//! candidates and more rejections.
+//! and [`filter_network_acls`] ask whether the packet is let in, [`filter_routes`] whether it gets there. Each
+//! hands on the [`Candidacy`] with fewer candidates and more rejections.
 //!
 //! Three answers are possible about an endpoint: it passes, it is blocked, or it cannot be told because
 //! something that decides is not visible or is malformed. What cannot be told never passes, unless
@@ -14,8 +14,10 @@
 
 mod gather;
 mod network_acls;
+mod routes;
 mod security_groups;
 mod source;
+mod targets;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -27,11 +29,13 @@ use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Rejection, Source, Target
 
 pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
+pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
 pub use security_groups::{filter_security_groups, groups_to_describe, prefix_lists_to_read};
 pub use source::{consent_verdict, type_verdict};
+pub use targets::{load_balancer_description, visible_targets};
 
 /// The UDP port of VXLAN, to which mirrored packets are sent.
-const MIRROR_PORT: i32 = 4789;
+pub(crate) const MIRROR_PORT: i32 = 4789;
 
 /// What a rule says of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,23 +214,20 @@ impl Protocol {
 /// Whether a CIDR holds an address. Bits beyond the prefix are ignored; an IPv6 CIDR holds no IPv4 address;
 /// anything else that is no IPv4 CIDR is [`Truth::Unknown`].
 fn cidr_holds(cidr: &str, address: Ipv4Addr) -> Truth {
-    let Some((base, length)) = cidr.split_once('/') else {
-        return Truth::Unknown;
-    };
-    if !length.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Truth::Unknown;
-    }
-    let Ok(length) = length.parse() else {
-        return Truth::Unknown;
-    };
-    // The standard library's parser, not ipnet's: that takes `010.0.0.0` for 10.0.0.0, others for 8.0.0.0.
-    match base
-        .parse::<IpAddr>()
-        .ok()
-        .and_then(|base| IpNet::new(base, length).ok())
-    {
+    match range(cidr) {
         Some(IpNet::V4(net)) => Truth::of(net.contains(&address)),
         Some(IpNet::V6(_)) => Truth::No,
         None => Truth::Unknown,
     }
+}
+
+/// The addresses that a CIDR means, bits beyond the prefix ignored; nothing where it is malformed.
+fn range(cidr: &str) -> Option<IpNet> {
+    let (base, length) = cidr.split_once('/')?;
+    if !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // The standard library's parser, not ipnet's: that takes `010.0.0.0` for 10.0.0.0, others for 8.0.0.0.
+    let base: IpAddr = base.parse().ok()?;
+    IpNet::new(base, length.parse().ok()?).ok()
 }

@@ -194,3 +194,40 @@ pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> core::NetworkAcl {
             .collect(),
     }
 }
+
+pub(crate) fn route_table(table: sdk::RouteTable) -> core::RouteTable {
+    core::RouteTable {
+        route_table_id: table.route_table_id.unwrap_or_default(),
+        vpc_id: table.vpc_id.unwrap_or_default(),
+        associations: table
+            .associations
+            .unwrap_or_default()
+            .into_iter()
+            .map(|association| core::RouteTableAssociation {
+                main: association.main.unwrap_or_default(),
+                subnet_id: association.subnet_id,
+            })
+            .collect(),
+        routes: table.routes.unwrap_or_default().into_iter().map(route).collect(),
+    }
+}
+
+fn route(route: sdk::Route) -> core::Route {
+    core::Route {
+        destination_cidr_block: route.destination_cidr_block,
+        destination_ipv6_cidr_block: route.destination_ipv6_cidr_block,
+        destination_prefix_list_id: route.destination_prefix_list_id,
+        gateway_id: route.gateway_id,
+        nat_gateway_id: route.nat_gateway_id,
+        transit_gateway_id: route.transit_gateway_id,
+        vpc_peering_connection_id: route.vpc_peering_connection_id,
+        network_interface_id: route.network_interface_id,
+        instance_id: route.instance_id,
+        local_gateway_id: route.local_gateway_id,
+        carrier_gateway_id: route.carrier_gateway_id,
+        egress_only_internet_gateway_id: route.egress_only_internet_gateway_id,
+        core_network_arn: route.core_network_arn,
+        origin: route.origin.map(|origin| origin.as_str().to_owned()),
+        state: route.state.map(|state| state.as_str().to_owned()),
+    }
+}

@@ -17,7 +17,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{
-    Instance, NetworkAcl, NetworkInterface, PrefixListEntry, SecurityGroup, TrafficMirrorTarget,
+    Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
 use mirrorstep_core::{InstanceId, StageError};
 
@@ -183,6 +183,17 @@ impl Ec2 {
             ));
         }
         Ok(found)
+    }
+
+    /// The route tables of a VPC (`DescribeRouteTables`).
+    pub async fn route_tables(&self, vpc_id: &str) -> Result<Vec<RouteTable>, StageError> {
+        let call = self.0.describe_route_tables().filters(filter("vpc-id", [vpc_id]));
+        Ok(describe!(
+            call,
+            "DescribeRouteTables",
+            route_tables,
+            convert::route_table
+        ))
     }
 }
 

@@ -50,7 +50,7 @@ impl Stage for GatherCandidates {
         let mut interfaces = self.ec2.interfaces("network-interface-id", ids).await?;
         let descriptions = targets
             .iter()
-            .filter_map(load_balancer_description)
+            .filter_map(reachability::load_balancer_description)
             .collect::<BTreeSet<_>>();
         interfaces.extend(self.ec2.interfaces("description", descriptions).await?);
 
@@ -114,41 +114,12 @@ impl GatherCandidates {
             Targets::Ids(ids) => ids.clone(),
             Targets::Tagged(_) => shown.iter().map(|(id, _)| id.clone()).collect(),
         };
-        let mut shown: HashMap<TargetId, TrafficMirrorTarget> = shown.into_iter().collect();
-        Ok(configured
-            .into_iter()
-            .map(|target_id| {
-                let target = shown.remove(&target_id);
-                let endpoints = target.as_ref().map_or_else(Vec::new, |target| {
-                    let balancer = load_balancer_description(target);
-                    let gateway = target
-                        .gateway_load_balancer_endpoint_id
-                        .as_ref()
-                        .and_then(|endpoint| gateway_endpoints.get(endpoint));
-                    let is_endpoint = |interface: &&NetworkInterface| {
-                        let id = &interface.network_interface_id;
-                        target.network_interface_id.as_ref() == Some(id)
-                            || balancer.as_ref() == Some(&interface.description)
-                            || gateway.is_some_and(|ids| ids.contains(id))
-                    };
-                    interfaces.iter().filter(is_endpoint).cloned().collect()
-                });
-                VisibleTarget {
-                    target_id,
-                    target,
-                    endpoints,
-                }
-            })
-            .collect())
+        let shown = shown.into_iter().collect();
+        Ok(reachability::visible_targets(
+            configured,
+            shown,
+            interfaces,
+            gateway_endpoints,
+        ))
     }
-}
-
-/// The description of a Network Load Balancer's interfaces: `ELB` and the tail of its ARN (Network Load
-/// Balancer guide, "Availability Zones").
-fn load_balancer_description(target: &TrafficMirrorTarget) -> Option<String> {
-    let (_, tail) = target
-        .network_load_balancer_arn
-        .as_ref()?
-        .split_once(":loadbalancer/")?;
-    Some(format!("ELB {tail}"))
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use mirrorstep_core::config::TagSelector;
 
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
 #[derive(Debug, Parser)]
@@ -28,14 +30,25 @@ pub enum Command {
     /// Run the same system, and leave it up for the AWS CLI until Ctrl-C.
     #[command(after_help = LOCAL_EXAMPLES)]
     Local(LocalOptions),
+    /// Say which targets could receive an interface's mirrored packets, and why the others could not.
+    ///
+    /// Decides as the functions do, by the same code, from a snapshot of the network and without AWS. A target
+    /// is eligible, or rejected by the first rule that applies: target, availability-zone, security-group,
+    /// network-acl, route, or unverifiable where what decides is not in the snapshot. Where the interface is
+    /// not to be mirrored at all (a sensor's own, opted out, without an IPv4 address) every target is rejected
+    /// by target, with the reason. Of the eligible targets the one is picked that has the fewest sessions in
+    /// the snapshot, local ones first.
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainOptions),
 }
 
 impl Command {
-    /// The options that every command with a stack has.
-    pub fn stack_options(&self) -> &StackOptions {
+    /// The options of the stack, for a command that has one.
+    pub fn stack_options(&self) -> Option<&StackOptions> {
         match self {
-            Self::Demo(options) => &options.stack,
-            Self::Local(options) => &options.stack,
+            Self::Demo(options) => Some(&options.stack),
+            Self::Local(options) => Some(&options.stack),
+            Self::Explain(_) => None,
         }
     }
 }
@@ -53,6 +66,67 @@ const LOCAL_EXAMPLES: &str = "Examples:
                                                          `jq -s add` over `aws ec2 describe-…` outputs
   mirrorstep local --parameter TargetIds=                what a missing setting looks like
   mirrorstep local --json                                one line of JSON with the environment, for a program";
+
+const EXPLAIN_HELP: &str = "Exit status:
+  0  the question is answered, whatever the verdicts are
+  1  it cannot be: the snapshot cannot be read or has no such interface
+  2  the command line is wrong
+
+Examples:
+  mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0
+  mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0 --local-zone-only false --json
+  for list in instances network-interfaces traffic-mirror-targets traffic-mirror-sessions security-groups \\
+      network-acls route-tables subnets vpc-endpoints; do aws ec2 describe-$list; done |
+    jq -s add > network.json                             a snapshot; of a managed prefix list add the entries,
+                                                         {\"PrefixListEntries\": {\"pl-…\": [{\"Cidr\": …}]}}";
+
+/// The options of `mirrorstep explain`.
+#[derive(Debug, Args)]
+pub struct ExplainOptions {
+    /// The network: a JSON object of the lists that the AWS CLI prints. `-` reads it from standard input.
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: PathBuf,
+    /// The interface that is to be mirrored.
+    #[arg(long, value_name = "ENI")]
+    pub interface: String,
+    /// The targets in question, in this order, separated by commas. Without it, all that the snapshot holds.
+    #[arg(long, value_name = "TMT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    pub targets: Vec<String>,
+    /// Whether only endpoints in the interface's zone are candidates, as LocalZoneOnly.
+    #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
+    pub local_zone_only: bool,
+    /// What becomes of a target about which a rule cannot be decided, as UnverifiableTargets.
+    #[arg(long, value_enum, default_value_t = Unverifiable::Reject)]
+    pub unverifiable_targets: Unverifiable,
+    /// Only instances that carry this tag are mirrored, as OptInTag.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    pub opt_in_tag: Option<TagSelector>,
+    /// Instances and interfaces that carry this tag are not, as OptOutTag.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    pub opt_out_tag: Option<TagSelector>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What becomes of a target about which a rule cannot be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unverifiable {
+    /// It is rejected.
+    Reject,
+    /// It stays a candidate.
+    Allow,
+}
+
+fn tag(text: &str) -> Result<TagSelector, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok(TagSelector {
+            key: key.trim().to_owned(),
+            value: value.trim().to_owned(),
+        }),
+        _ => Err("give a tag as `key=value`, such as `mirror=off`".to_owned()),
+    }
+}
 
 /// The options of `mirrorstep demo`.
 #[derive(Debug, Args)]
@@ -203,7 +277,7 @@ mod tests {
             "0s",
         ])
         .unwrap();
-        let options = cli.command.stack_options();
+        let options = cli.command.stack_options().unwrap();
         assert_eq!(
             options
                 .parameters

@@ -128,6 +128,14 @@ pub enum Error {
         /// What to do.
         next: &'static str,
     },
+    /// A snapshot cannot answer what was asked.
+    #[error("{}: {cause}", snapshot.display())]
+    NoAnswer {
+        /// The snapshot's file.
+        snapshot: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// The executions stand still.
     #[error(
         "nothing has happened for {seconds} s, and it is not over: {missing}; run again with --keep-logs and read the logs"

@@ -1,9 +1,9 @@
-//! The operator's tool: `mirrorstep demo` and `mirrorstep local`.
+//! The operator's tool: `mirrorstep demo`, `mirrorstep local` and `mirrorstep explain`.
 //!
-//! Both run the real thing on one machine: the real function binaries under the real state machines, deployed
-//! from the real template, on local stand-ins for AWS. The rest of this crate is what that takes: [`stack`]
+//! The first two run the real thing on one machine: the real function binaries under the real state machines,
+//! deployed from the real template, on local stand-ins for AWS. Most of this crate is what that takes: [`stack`]
 //! builds, starts and ends it, [`scenario`] makes up a world for it, [`watch`] waits for the executions, and
-//! [`report`] judges what came out.
+//! [`report`] judges what came out. [`mod@explain`] needs nothing of that: a file in, verdicts out.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clients;
 pub mod demo;
 pub mod error;
+pub mod explain;
 pub mod ledger;
 pub mod local;
 pub mod report;
@@ -22,7 +23,7 @@ pub mod world;
 
 use std::process::ExitCode;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, StackOptions};
 use error::Error;
 use stack::Workshop;
 use terminal::Terminal;
@@ -30,13 +31,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs one command to its end. Whatever the end is, nothing that was started is left running, and the
 /// directory that it ran in is gone.
-pub fn run(cli: Cli) -> ExitCode {
+pub fn run(cli: &Cli) -> ExitCode {
     let terminal = Terminal::new();
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)
-        .and_then(|runtime| runtime.block_on(until_signal(cli, &terminal)));
+    let result = match &cli.command {
+        Command::Explain(options) => explain::run(options),
+        Command::Demo(options) => on_runtime(&cli.command, &options.stack, &terminal),
+        Command::Local(options) => on_runtime(&cli.command, &options.stack, &terminal),
+    };
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -49,27 +50,40 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Runs the command until it ends, or until the first signal that asks to stop.
-async fn until_signal(cli: Cli, terminal: &Terminal) -> Result<ExitCode, Error> {
+fn on_runtime(command: &Command, stack: &StackOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?
+        .block_on(until_signal(command, stack, terminal))
+}
+
+/// Runs a command with a stack until it ends, or until the first signal that asks to stop.
+async fn until_signal(
+    command: &Command,
+    stack: &StackOptions,
+    terminal: &Terminal,
+) -> Result<ExitCode, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
 
-    let workshop = Workshop::open(cli.command.stack_options())?;
-    let command = async {
-        match &cli.command {
+    let workshop = Workshop::open(stack)?;
+    let running = async {
+        match command {
             Command::Demo(options) => demo::run(options, &workshop, terminal).await,
             Command::Local(options) => local::run(options, &workshop, terminal).await,
+            Command::Explain(options) => explain::run(options),
         }
     };
     // `local` stays until it is told to stop: for it, that is how it ends well.
-    let stays = matches!(cli.command, Command::Local(_));
+    let stays = matches!(command, Command::Local(_));
     let interrupted = |name, number: u8| Error::Interrupted {
         name,
         exit_code: 128 + number,
     };
     let result = tokio::select! {
-        result = command => result,
+        result = running => result,
         _ = interrupt.recv() => Err(interrupted("SIGINT", 2)),
         _ = terminate.recv() => Err(interrupted("SIGTERM", 15)),
         _ = hang_up.recv() => Err(interrupted("SIGHUP", 1)),

@@ -6,5 +6,5 @@ use clap::Parser;
 use mirrorstep::cli::Cli;
 
 fn main() -> ExitCode {
-    mirrorstep::run(Cli::parse())
+    mirrorstep::run(&Cli::parse())
 }

@@ -358,7 +358,7 @@ mod tests {
         };
         let cli = Cli::parse_from([&["mirrorstep", "demo"], args].concat());
         world
-            .parameters(cli.command.stack_options())
+            .parameters(cli.command.stack_options().unwrap())
             .into_iter()
             .collect()
     }

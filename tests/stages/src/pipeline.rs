@@ -9,6 +9,7 @@ use check_existing_session::CheckExistingSession;
 use count_sessions::CountSessions;
 use create_session::CreateSession;
 use filter_network_acls::FilterNetworkAcls;
+use filter_routes::FilterRoutes;
 use filter_security_groups::FilterSecurityGroups;
 use gather_candidates::GatherCandidates;
 use mirrorstep_core::config::{
@@ -162,6 +163,17 @@ impl Pipeline {
                 let unverifiable = UnverifiableTargets::from(&environment)?;
                 run(
                     FilterNetworkAcls {
+                        ec2: ec2(),
+                        unverifiable,
+                    },
+                    payload,
+                )
+                .await
+            }
+            "FilterRoutes" => {
+                let unverifiable = UnverifiableTargets::from(&environment)?;
+                run(
+                    FilterRoutes {
                         ec2: ec2(),
                         unverifiable,
                     },

@@ -112,6 +112,11 @@ impl Scene {
         self.snapshot[name].as_array_mut().expect("the list exists")
     }
 
+    /// Gives the snapshot a member that a scene does not have.
+    pub fn set(&mut self, name: &str, member: Value) {
+        self.snapshot[name] = member;
+    }
+
     /// A sensor in a zone: an instance of this type whose one interface is a traffic mirror target.
     pub fn sensor(&mut self, in_zone: usize, instance_type: &str) -> TargetId {
         let number = 0x5000 + self.targets.len();

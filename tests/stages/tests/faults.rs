@@ -156,6 +156,7 @@ async fn a_stage_run_again_with_its_recorded_input_comes_to_the_same_end() {
     let (candidacy, _) = twice("GatherCandidates", existing.unwrap()).await;
     let (candidacy, _) = twice("FilterSecurityGroups", candidacy.unwrap()).await;
     let (candidacy, _) = twice("FilterNetworkAcls", candidacy.unwrap()).await;
+    let (candidacy, _) = twice("FilterRoutes", candidacy.unwrap()).await;
     let candidacy = candidacy.unwrap();
     twice("CountSessions", candidacy.clone()).await.1.unwrap();
     let (picked, again) = twice("PickLeastLoaded", candidacy).await;
@@ -223,6 +224,7 @@ async fn a_session_whose_reservation_was_released_meanwhile_is_taken_back() {
         "GatherCandidates",
         "FilterSecurityGroups",
         "FilterNetworkAcls",
+        "FilterRoutes",
     ] {
         value = pipeline
             .call(function, serde_json::json!({"executionArn": arn, "input": value}))

@@ -7,6 +7,7 @@ mod gather;
 mod naive;
 mod network_acls;
 mod properties;
+mod routes;
 mod security_groups;
 mod source;
 mod support;

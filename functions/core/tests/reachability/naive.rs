@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use mirrorstep_core::network::{IpPermission, NetworkAcl, PrefixListEntry, SecurityGroup};
+use mirrorstep_core::network::{IpPermission, NetworkAcl, PrefixListEntry, Route, RouteTable, SecurityGroup};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -207,6 +207,142 @@ pub fn acl(acl: &NetworkAcl, source: u32) -> Answer {
         }
     }
     answer
+}
+
+/// Whether a packet gets on by a route once it is on it.
+fn beyond(route: &Route) -> Answer {
+    if route.state.as_deref() == Some("blackhole") {
+        return Answer::Shut;
+    }
+    let all = [
+        &route.gateway_id,
+        &route.nat_gateway_id,
+        &route.transit_gateway_id,
+        &route.vpc_peering_connection_id,
+        &route.network_interface_id,
+        &route.instance_id,
+        &route.local_gateway_id,
+        &route.carrier_gateway_id,
+        &route.egress_only_internet_gateway_id,
+        &route.core_network_arn,
+    ];
+    let Some(to) = all.into_iter().flatten().next() else {
+        return Answer::Unknown;
+    };
+    let kind: String = to.chars().take_while(char::is_ascii_alphanumeric).collect();
+    match kind.as_str() {
+        "igw" | "vgw" | "nat" | "lgw" | "cagw" | "eigw" => Answer::Shut,
+        "local" | "pcx" | "tgw" | "vpce" | "eni" | "i" | "arn" => match route.state.as_deref() {
+            None | Some("active") => Answer::Open,
+            Some(_) => Answer::Unknown,
+        },
+        _ => Answer::Unknown,
+    }
+}
+
+/// A route's place among those for as many addresses: the smallest first.
+fn place(route: &Route) -> u8 {
+    match (route.gateway_id.as_deref(), route.origin.as_deref()) {
+        _ if route.destination_prefix_list_id.is_some() => 2,
+        (Some("local"), _) => 0,
+        (Some(gateway), Some("EnableVgwRoutePropagation")) if gateway.starts_with("vgw") => 3,
+        _ => 1,
+    }
+}
+
+/// How many addresses a route that holds the address is for, its place, and what comes of it.
+type Held = (u64, u8, Answer);
+
+fn taken(held: &[Held]) -> Answer {
+    let is_local = held.iter().any(|(_, place, _)| *place == 0);
+    let held: Vec<_> = held
+        .iter()
+        .filter(|(_, place, _)| !is_local || *place != 3)
+        .collect();
+    let first = |one: &&&Held| held.iter().all(|other| (one.0, one.1) <= (other.0, other.1));
+    let answers: Vec<_> = held.iter().filter(first).map(|(_, _, answer)| *answer).collect();
+    match answers.as_slice() {
+        [] => Answer::Shut,
+        [one, ..] if answers.iter().all(|other| other == one) => *one,
+        _ => Answer::Unknown,
+    }
+}
+
+/// What a route table says of a packet to an address: the same in every world that is possible, or unknown. In
+/// each world what is unclear is no route, one for this address alone, or one for all.
+fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntry>>) -> Answer {
+    let mut certain: Vec<Held> = Vec::new();
+    let mut unclear: Vec<(u8, Answer)> = Vec::new();
+    for route in &table.routes {
+        let cidrs: Option<Vec<&str>> =
+            match (&route.destination_prefix_list_id, &route.destination_cidr_block) {
+                (Some(list), _) => lists
+                    .get(list)
+                    .map(|entries| entries.iter().map(|entry| entry.cidr.as_str()).collect()),
+                (None, Some(cidr)) => Some(vec![cidr]),
+                (None, None) if route.destination_ipv6_cidr_block.is_some() => Some(Vec::new()),
+                (None, None) => None,
+            };
+        let Some(cidrs) = cidrs else {
+            unclear.push((place(route), beyond(route)));
+            continue;
+        };
+        for cidr in cidrs {
+            match addresses(cidr) {
+                Ok(Some((first, last))) if within(&[(first, last)], to) => {
+                    certain.push((
+                        u64::from(last) - u64::from(first) + 1,
+                        place(route),
+                        beyond(route),
+                    ));
+                }
+                Ok(_) => {}
+                Err(()) => unclear.push((place(route), beyond(route))),
+            }
+        }
+    }
+    let mut worlds = vec![certain];
+    for (place, answer) in unclear {
+        let with = |size: u64| {
+            let added = move |world: &Vec<Held>| [world.as_slice(), &[(size, place, answer)]].concat();
+            worlds.iter().map(added).collect::<Vec<_>>()
+        };
+        let (narrow, wide) = (with(1), with(1 << 32));
+        worlds.extend(narrow);
+        worlds.extend(wide);
+    }
+    let answers: Vec<_> = worlds.iter().map(|world| taken(world)).collect();
+    if answers.iter().all(|answer| *answer == answers[0]) {
+        answers[0]
+    } else {
+        Answer::Unknown
+    }
+}
+
+/// What the route tables say of a packet from a subnet of a VPC to an address.
+pub fn routes(
+    tables: &[RouteTable],
+    subnet: &str,
+    vpc: &str,
+    to: u32,
+    lists: &HashMap<String, Vec<PrefixListEntry>>,
+) -> Answer {
+    let mut own = Vec::new();
+    let mut main = Vec::new();
+    for table in tables {
+        for association in &table.associations {
+            if association.subnet_id.as_deref() == Some(subnet) {
+                own.push(table);
+            }
+            if association.main && table.vpc_id == vpc {
+                main.push(table);
+            }
+        }
+    }
+    match (own.as_slice(), main.as_slice()) {
+        ([one], _) | ([], [one]) => table(one, to, lists),
+        _ => Answer::Unknown,
+    }
 }
 
 #[test]

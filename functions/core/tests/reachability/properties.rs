@@ -9,13 +9,14 @@ use std::net::Ipv4Addr;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{
     GroupIdentifier, IpPermission, IpRange, NetworkAcl, NetworkAclAssociation, NetworkAclEntry,
-    NetworkInterface, PortRange, PrefixListEntry, PrefixListId, SecurityGroup, TrafficMirrorTarget,
-    UserIdGroupPair,
+    NetworkInterface, PortRange, PrefixListEntry, PrefixListId, Route, RouteTable, RouteTableAssociation,
+    SecurityGroup, TrafficMirrorTarget, UserIdGroupPair,
 };
 use mirrorstep_core::pipeline::{Candidacy, RejectedBy, TargetKind};
 use mirrorstep_core::reachability::{
-    GatherSettings, VisibleTarget, filter_network_acls, filter_security_groups, groups_to_describe,
-    prefix_lists_to_read, subnets_to_describe,
+    GatherSettings, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
+    groups_to_describe, prefix_lists_to_read, route_prefix_lists_to_read, subnets_to_describe,
+    vpc_to_describe,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -199,6 +200,80 @@ fn acls(address: u32) -> impl Strategy<Value = Vec<NetworkAcl>> {
     })
 }
 
+/// One route, mostly sound and mostly to a range around the address.
+fn route(address: u32) -> impl Strategy<Value = Route> {
+    let destination = prop_oneof![
+        12 => cidr(address).prop_map(|cidr| Route { destination_cidr_block: Some(cidr), ..Route::default() }),
+        4 => select(vec!["pl-0", "pl-1", "pl-hidden"]).prop_map(|list| Route {
+            destination_prefix_list_id: Some(list.to_owned()), ..Route::default()
+        }),
+        1 => Just(Route { destination_ipv6_cidr_block: Some("::/0".to_owned()), ..Route::default() }),
+        1 => Just(Route::default()),
+    ];
+    let to = prop_oneof![
+        3 => Just("local"),
+        12 => select(vec!["pcx-1", "tgw-1", "vpce-1", "eni-1", "i-1", "arn:aws:networkmanager::1:core-network/c"]),
+        8 => select(vec!["igw-1", "vgw-1", "nat-1", "lgw-1", "cagw-1", "eigw-1"]),
+        1 => select(vec!["", "new-1"]),
+    ];
+    let state = prop_oneof![
+        12 => Just(Some("active")), 3 => Just(Some("blackhole")), 1 => Just(Some("filtered")), 1 => Just(None),
+    ];
+    let origin = prop_oneof![
+        4 => Just("CreateRoute"), 2 => Just("EnableVgwRoutePropagation"), 1 => Just("Advertisement"),
+    ];
+    (destination, to, state, origin).prop_map(|(mut route, to, state, origin)| {
+        let kind = to.split(['-', ':']).next();
+        let member = match kind {
+            Some("pcx") => &mut route.vpc_peering_connection_id,
+            Some("tgw") => &mut route.transit_gateway_id,
+            Some("eni") => &mut route.network_interface_id,
+            Some("i") => &mut route.instance_id,
+            Some("arn") => &mut route.core_network_arn,
+            Some("nat") => &mut route.nat_gateway_id,
+            Some("lgw") => &mut route.local_gateway_id,
+            Some("cagw") => &mut route.carrier_gateway_id,
+            Some("eigw") => &mut route.egress_only_internet_gateway_id,
+            _ => &mut route.gateway_id,
+        };
+        *member = Some(to.to_owned()).filter(|to| !to.is_empty());
+        route.state = state.map(str::to_owned);
+        route.origin = Some(origin.to_owned());
+        route
+    })
+}
+
+/// Route tables of the source's VPC and others, of which one or the other decides, or none.
+fn route_tables(address: u32) -> impl Strategy<Value = Vec<RouteTable>> {
+    let own = || prop::bool::weighted(0.5);
+    let vpc = || prop_oneof![6 => Just("vpc-1"), 1 => Just("vpc-2")];
+    let table = (own(), own(), vpc(), vec(route(address), 0..6)).prop_map(|(own, main, vpc, routes)| {
+        let association = |main: bool, subnet: Option<&str>| RouteTableAssociation {
+            main,
+            subnet_id: subnet.map(str::to_owned),
+        };
+        RouteTable {
+            vpc_id: vpc.to_owned(),
+            associations: [
+                own.then(|| association(false, Some("subnet-source"))),
+                main.then(|| association(true, None)),
+                Some(association(false, Some("subnet-other"))),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            routes,
+            ..RouteTable::default()
+        }
+    });
+    vec(table, 1..4).prop_map(|mut tables| {
+        for (index, table) in tables.iter_mut().enumerate() {
+            table.route_table_id = format!("rtb-{index}");
+        }
+        tables
+    })
+}
+
 type Judge<'a> = dyn Fn(&Place) -> Answer + 'a;
 
 #[derive(Debug, Clone)]
@@ -229,6 +304,13 @@ fn kind() -> impl Strategy<Value = TargetKind> {
     ])
 }
 
+/// The address of the first endpoint of the first target: 172.16.0.0.
+const FIRST_ENDPOINT: u32 = 0xac10_0000;
+
+fn endpoint_address(number: usize, index: usize) -> u32 {
+    FIRST_ENDPOINT + u32::try_from(number * 256 + index).unwrap()
+}
+
 #[derive(Debug, Clone)]
 struct Network {
     address: u32,
@@ -237,6 +319,7 @@ struct Network {
     groups: HashMap<String, SecurityGroup>,
     lists: HashMap<String, Vec<PrefixListEntry>>,
     acls: Vec<NetworkAcl>,
+    route_tables: Vec<RouteTable>,
     local_zone_only: bool,
     allow: bool,
 }
@@ -251,19 +334,23 @@ fn network() -> impl Strategy<Value = Network> {
             groups(address),
             lists(address),
             acls(address),
+            route_tables(FIRST_ENDPOINT),
             any::<bool>(),
             any::<bool>(),
         )
             .prop_map(
-                move |(member_of, targets, groups, lists, acls, local_zone_only, allow)| Network {
-                    address,
-                    member_of,
-                    targets,
-                    groups,
-                    lists,
-                    acls,
-                    local_zone_only,
-                    allow,
+                move |(member_of, targets, groups, lists, acls, route_tables, local_zone_only, allow)| {
+                    Network {
+                        address,
+                        member_of,
+                        targets,
+                        groups,
+                        lists,
+                        acls,
+                        route_tables,
+                        local_zone_only,
+                        allow,
+                    }
                 },
             )
     })
@@ -299,7 +386,7 @@ impl Network {
                 .map(|(index, place)| NetworkInterface {
                     network_interface_id: format!("eni-{number}-{index}"),
                     availability_zone: place.zone.into(),
-                    private_ip_address: format!("172.16.{number}.{index}"),
+                    private_ip_address: Ipv4Addr::from(endpoint_address(number, index)).to_string(),
                     subnet_id: place.subnet.into(),
                     groups: place
                         .groups
@@ -359,11 +446,26 @@ impl Network {
             })
             .cloned()
             .collect();
-        filter_network_acls(candidacy, &acls, unverifiable)
+        let candidacy = filter_network_acls(candidacy, &acls, unverifiable);
+        let vpc = vpc_to_describe(&candidacy);
+        let tables: Vec<_> = self
+            .route_tables
+            .iter()
+            .filter(|table| Some(table.vpc_id.as_str()) == vpc)
+            .cloned()
+            .collect();
+        let asked = route_prefix_lists_to_read(&candidacy, &tables);
+        let lists: HashMap<_, _> = self
+            .lists
+            .clone()
+            .into_iter()
+            .filter(|(id, _)| asked.contains(id))
+            .collect();
+        filter_routes(candidacy, &tables, &lists, unverifiable)
     }
 
     /// What is to be expected of a target: the rule that rejects it, or the places that are left of it.
-    fn expected(&self, kind: TargetKind, places: &[Place]) -> Result<Vec<usize>, RejectedBy> {
+    fn expected(&self, number: usize, kind: TargetKind, places: &[Place]) -> Result<Vec<usize>, RejectedBy> {
         let mut left: Vec<usize> = (0..places.len()).collect();
         if left.is_empty() {
             return if self.allow {
@@ -395,10 +497,28 @@ impl Network {
                 naive::acl(self.acls.iter().find(guards).unwrap(), self.address)
             }
         };
-        let rules: [(RejectedBy, &Judge); 3] = [
+        let of_vpc: Vec<_> = self
+            .route_tables
+            .iter()
+            .filter(|table| table.vpc_id == "vpc-1")
+            .cloned()
+            .collect();
+        let by_route = |place: &Place| {
+            let index = places
+                .iter()
+                .position(|other| std::ptr::eq(other, place))
+                .unwrap();
+            let to = endpoint_address(number, index);
+            match place.subnet {
+                "subnet-source" => Answer::Open,
+                _ => naive::routes(&of_vpc, "subnet-source", "vpc-1", to, &self.lists),
+            }
+        };
+        let rules: [(RejectedBy, &Judge); 4] = [
             (RejectedBy::AvailabilityZone, &by_zone),
             (RejectedBy::SecurityGroup, &by_group),
             (RejectedBy::NetworkAcl, &by_acl),
+            (RejectedBy::Route, &by_route),
         ];
         for (rule, judge) in rules {
             let answers: Vec<_> = left.iter().map(|index| judge(&places[*index])).collect();
@@ -463,6 +583,21 @@ proptest! {
     }
 
     #[test]
+    fn routes_agree(
+        (address, tables, lists) in address().prop_flat_map(|address| (Just(address), route_tables(address), lists(address))),
+    ) {
+        let to = mirrorstep_core::pipeline::Endpoint { private_ip: Ipv4Addr::from(address), ..endpoint(1, &[]) };
+        let candidacy = one(TargetKind::NetworkInterface, vec![to]);
+        let asked = route_prefix_lists_to_read(&candidacy, &tables);
+        let expected = naive::routes(&tables, "subnet-source", "vpc-1", address, &lists);
+        let read: HashMap<_, _> = lists.clone().into_iter().filter(|(id, _)| asked.contains(id)).collect();
+        for lists in [lists, read] {
+            let left = filter_routes(candidacy.clone(), &tables, &lists, UnverifiableTargets::Reject);
+            prop_assert_eq!(left.rejections.first().map(|rejection| rejection.stage), stage(expected, RejectedBy::Route));
+        }
+    }
+
+    #[test]
     fn whole_networks_agree(network in network()) {
         let decided = network.decided();
         prop_assert_eq!(&decided.left_out, &None);
@@ -470,7 +605,7 @@ proptest! {
         for (number, (kind, places)) in network.targets.iter().enumerate() {
             let candidate = decided.candidates.iter().find(|candidate| candidate.target_id == tmt(number));
             let rejection = decided.rejections.iter().find(|rejection| rejection.target_id == tmt(number));
-            match network.expected(*kind, places) {
+            match network.expected(number, *kind, places) {
                 Err(rule) => {
                     prop_assert_eq!(rejection.map(|rejection| rejection.stage), Some(rule));
                     prop_assert!(rejection.is_some_and(|rejection| !rejection.evidence.is_empty()));
@@ -511,7 +646,16 @@ proptest! {
             associations: vec![NetworkAclAssociation { subnet_id: crate::support::SENSOR_SUBNET.into() }],
             entries: vec![entry],
         };
-        let left = filter_network_acls(candidacy, &[acl], UnverifiableTargets::Reject);
+        let left = filter_network_acls(candidacy.clone(), &[acl], UnverifiableTargets::Reject);
+        prop_assert!(left.candidates.is_empty() || cidr.contains('/'));
+        let table = RouteTable {
+            associations: vec![RouteTableAssociation { main: false, subnet_id: Some("subnet-source".into()) }],
+            routes: vec![Route {
+                destination_cidr_block: Some(cidr.clone()), gateway_id: Some("local".into()), ..Route::default()
+            }],
+            ..RouteTable::default()
+        };
+        let left = filter_routes(candidacy, &[table], &HashMap::new(), UnverifiableTargets::Reject);
         prop_assert!(left.candidates.is_empty() || cidr.contains('/'));
     }
 }

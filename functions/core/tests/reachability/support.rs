@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, UnverifiableTargets};
 use mirrorstep_core::network::{
-    Attachment, GroupIdentifier, NetworkAcl, NetworkInterface, PrefixListEntry, SecurityGroup,
+    Attachment, GroupIdentifier, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup,
     TrafficMirrorTarget,
 };
 use mirrorstep_core::pipeline::{
@@ -195,6 +195,15 @@ pub fn acl(entries: &Value) -> NetworkAcl {
         "Associations": [{"SubnetId": SENSOR_SUBNET, "NetworkAclId": "acl-1"}],
         "Entries": entries,
         "IsDefault": false,
+    }))
+    .unwrap()
+}
+
+/// A route table with these associations and routes, as the AWS CLI prints them.
+pub fn route_table(id: &str, associations: &Value, routes: &Value) -> RouteTable {
+    serde_json::from_value(json!({
+        "RouteTableId": id, "VpcId": "vpc-1", "OwnerId": "000000000000", "PropagatingVgws": [],
+        "Associations": associations, "Routes": routes,
     }))
     .unwrap()
 }

@@ -1,0 +1,409 @@
+//! The rule `route`: the route table of the source's subnet leads to the endpoint.
+//!
+//! A mirrored packet is routed by the table of the source's subnet (VPC Traffic Mirroring guide, "Connectivity
+//! options"), by the most specific route that holds the endpoint's address. Where two are equally specific, a
+//! static route goes before one of a prefix list, and that before a propagated one; of two prefix lists AWS
+//! picks one at random, which cannot be told, unless both come to the same (VPC user guide, "How route priority
+//! works"). The `local` route goes before whatever a virtual private gateway propagates, be that more specific
+//! (Site-to-Site VPN user guide, "Route tables and AWS Site-to-Site VPN route priority").
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Finding, Rule, Truth, apply, range};
+use crate::config::UnverifiableTargets;
+use crate::network::{PrefixListEntry, Route, RouteTable};
+use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source};
+
+const RULE: Rule = Rule {
+    stage: RejectedBy::Route,
+    blocked: "the route table of the source's subnet does not lead to it",
+    unknown: "it cannot be told whether the route table of the source's subnet leads to it",
+    unseen: "its address is not visible to this account, the route to it unchecked",
+};
+
+/// The length of the most specific IPv4 prefix: what is in doubt may be as specific as that.
+const LONGEST_PREFIX: u8 = 32;
+
+/// Rule 5. `route_tables` are those of the source's VPC ([`vpc_to_describe`]), others among them do no harm;
+/// `prefix_lists` are what EC2 shows, by id, of [`route_prefix_lists_to_read`].
+///
+/// An endpoint in the source's subnet needs no route. Any other passes where the route that decides is `local`
+/// or leads to a VPC peering connection, a transit gateway, a VPC endpoint, a network interface, an instance or
+/// a core network. It is rejected where no route holds its address, and where the one that decides is a
+/// blackhole or leads to a gateway out of AWS, from which no way leads back to a private address: an internet,
+/// egress-only internet, NAT or carrier gateway, and likewise a local gateway and a virtual private gateway,
+/// since what lies between source and target may be peering, a transit gateway or a Gateway Load Balancer
+/// endpoint (VPC Traffic Mirroring guide, "How Traffic Mirroring works"), and not a network of one's own.
+///
+/// It is `unverifiable` where the subnet's table is not visible, and where a malformed destination or a prefix
+/// list that is not visible might hold its address, go before the route that decides, and come to something
+/// else. The evidence names them.
+#[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
+pub fn filter_routes(
+    candidacy: Candidacy,
+    route_tables: &[RouteTable],
+    prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+    unverifiable: UnverifiableTargets,
+) -> Candidacy {
+    let table = candidacy
+        .source
+        .as_ref()
+        .map(|source| table_of(source, route_tables).map(|table| Table::read(table, prefix_lists)));
+    apply(candidacy, &RULE, unverifiable, |source, _, endpoint| {
+        if is_neighbour(source, endpoint) {
+            return Finding::Passes;
+        }
+        match &table {
+            Some(Ok(table)) => table.finding(endpoint.private_ip),
+            Some(Err(reason)) => Finding::Unknown(reason.clone()),
+            None => Finding::Unknown("the source's subnet is not known".to_owned()),
+        }
+    })
+}
+
+/// The VPC whose route tables decide: the source's, unless no endpoint is left outside the source's subnet.
+pub fn vpc_to_describe(candidacy: &Candidacy) -> Option<&str> {
+    let source = candidacy.source.as_ref()?;
+    routed_endpoints(source, candidacy)
+        .next()
+        .map(|_| source.vpc_id.as_str())
+        .filter(|vpc_id| !vpc_id.is_empty())
+}
+
+/// The prefix lists on which a verdict hangs: those that could go before the route that decides without them,
+/// unless they all come to the same as that one. No other list can matter, and each costs a call. The list of a
+/// gateway endpoint, which most tables have, is not read where the packet gets through anyway.
+pub fn route_prefix_lists_to_read(candidacy: &Candidacy, route_tables: &[RouteTable]) -> BTreeSet<String> {
+    let Some(source) = &candidacy.source else {
+        return BTreeSet::new();
+    };
+    let Ok(table) = table_of(source, route_tables) else {
+        return BTreeSet::new();
+    };
+    let table = Table::read(table, &HashMap::new());
+    let mut lists = BTreeSet::new();
+    for endpoint in routed_endpoints(source, candidacy) {
+        let decided = table.decided(endpoint.private_ip);
+        if table.doubts(&decided).any(|doubt| doubt.matters(&decided)) {
+            lists.extend(table.doubts(&decided).filter_map(|doubt| doubt.unread.clone()));
+        }
+    }
+    lists
+}
+
+fn routed_endpoints<'a>(source: &'a Source, candidacy: &'a Candidacy) -> impl Iterator<Item = &'a Endpoint> {
+    candidacy
+        .candidates
+        .iter()
+        .flat_map(|candidate| &candidate.endpoints)
+        .filter(|endpoint| !is_neighbour(source, endpoint))
+}
+
+fn is_neighbour(source: &Source, endpoint: &Endpoint) -> bool {
+    !source.subnet_id.is_empty() && source.subnet_id == endpoint.subnet_id
+}
+
+/// The table that the source's subnet goes by: its own, else its VPC's main one (VPC user guide, "Subnet route
+/// tables"). Otherwise what is missing.
+fn table_of<'a>(source: &Source, tables: &'a [RouteTable]) -> Result<&'a RouteTable, String> {
+    let subnet = &source.subnet_id;
+    if subnet.is_empty() {
+        return Err("the source's subnet is not known".to_owned());
+    }
+    let own = |table: &&RouteTable| {
+        table
+            .associations
+            .iter()
+            .any(|association| association.subnet_id.as_ref() == Some(subnet))
+    };
+    let main = |table: &&RouteTable| {
+        !source.vpc_id.is_empty()
+            && table.vpc_id == source.vpc_id
+            && table.associations.iter().any(|association| association.main)
+    };
+    let mut found: Vec<_> = tables.iter().filter(own).collect();
+    if found.is_empty() {
+        found = tables.iter().filter(main).collect();
+    }
+    match found.as_slice() {
+        [] => Err(format!("the route table of {subnet} is not visible")),
+        [table, others @ ..] => match others.iter().find(|other| *other != table) {
+            None => Ok(table),
+            Some(other) => Err(format!(
+                "{} and {} both claim {subnet}",
+                table.route_table_id, other.route_table_id
+            )),
+        },
+    }
+}
+
+/// Which of equally specific routes goes first, the last one before the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// By a virtual private gateway. Where others that are propagated stand is not documented: they are taken
+    /// for static, and equally specific ones decide nothing unless they come to the same.
+    Propagated,
+    PrefixList,
+    Static,
+    Local,
+}
+
+impl Rank {
+    fn of(route: &Route) -> Self {
+        if route.destination_prefix_list_id.is_some() {
+            Self::PrefixList
+        } else if route.gateway_id.as_deref() == Some("local") {
+            Self::Local
+        } else if route.origin.as_deref() == Some("EnableVgwRoutePropagation")
+            && is_virtual_private_gateway(route)
+        {
+            Self::Propagated
+        } else {
+            Self::Static
+        }
+    }
+}
+
+/// A route for a range of IPv4 addresses. One for a prefix list is as many as the list has entries.
+#[derive(Debug)]
+struct Way<'a> {
+    range: Ipv4Net,
+    route: &'a Route,
+    rank: Rank,
+}
+
+/// What may be a route to an address, or not.
+#[derive(Debug)]
+struct Doubt<'a> {
+    route: &'a Route,
+    rank: Rank,
+    /// What is malformed or not visible.
+    what: String,
+    /// The prefix list, where it is one that is not visible.
+    unread: Option<String>,
+}
+
+/// The routes that decide about an address: most specific, first in rank. More than one only where AWS does not
+/// say which.
+#[derive(Debug)]
+struct Decided<'a> {
+    ways: Vec<&'a Way<'a>>,
+    /// What comes of it.
+    carries: Truth,
+    /// The VPC's own route holds the address.
+    is_local: bool,
+}
+
+/// A route table, read for IPv4.
+#[derive(Debug)]
+struct Table<'a> {
+    id: &'a str,
+    ways: Vec<Way<'a>>,
+    doubts: Vec<Doubt<'a>>,
+}
+
+impl<'a> Table<'a> {
+    fn read(table: &'a RouteTable, prefix_lists: &HashMap<String, Vec<PrefixListEntry>>) -> Self {
+        let mut this = Self {
+            id: &table.route_table_id,
+            ways: Vec::new(),
+            doubts: Vec::new(),
+        };
+        for route in &table.routes {
+            let (cidr, list) = (&route.destination_cidr_block, &route.destination_prefix_list_id);
+            if let Some(id) = list {
+                match prefix_lists.get(id) {
+                    None => this.doubt(route, format!("{id}, which is not visible"), Some(id.clone())),
+                    Some(entries) => {
+                        for PrefixListEntry { cidr } in entries {
+                            this.add(route, cidr, || {
+                                format!("{id}, which has the malformed entry `{cidr}`")
+                            });
+                        }
+                    }
+                }
+            } else if let Some(cidr) = cidr {
+                this.add(route, cidr, || format!("the malformed destination `{cidr}`"));
+            } else if route.destination_ipv6_cidr_block.is_none() {
+                this.doubt(route, "no destination".to_owned(), None);
+            }
+        }
+        this
+    }
+
+    fn add(&mut self, route: &'a Route, cidr: &str, malformed: impl FnOnce() -> String) {
+        match range(cidr) {
+            Some(IpNet::V4(range)) => {
+                let rank = Rank::of(route);
+                self.ways.push(Way { range, route, rank });
+            }
+            Some(IpNet::V6(_)) => {}
+            None => self.doubt(route, malformed(), None),
+        }
+    }
+
+    fn doubt(&mut self, route: &'a Route, what: String, unread: Option<String>) {
+        let rank = Rank::of(route);
+        self.doubts.push(Doubt {
+            route,
+            rank,
+            what,
+            unread,
+        });
+    }
+
+    /// What decides about an address, as far as is known.
+    fn decided(&self, address: Ipv4Addr) -> Decided<'_> {
+        let mut ways: Vec<_> = self
+            .ways
+            .iter()
+            .filter(|way| way.range.contains(&address))
+            .collect();
+        let is_local = ways.iter().any(|way| way.rank == Rank::Local);
+        ways.retain(|way| !(is_local && way.rank == Rank::Propagated));
+        ways.sort_by_key(|way| Reverse(way.precedence()));
+        let equal = ways
+            .iter()
+            .take_while(|way| way.precedence() == ways[0].precedence())
+            .count();
+        ways.truncate(equal);
+        let carries = match ways.as_slice() {
+            [] => Truth::No,
+            [way, others @ ..] => {
+                let carries = carries(way.route);
+                if others.iter().all(|other| self::carries(other.route) == carries) {
+                    carries
+                } else {
+                    Truth::Unknown
+                }
+            }
+        };
+        Decided {
+            ways,
+            carries,
+            is_local,
+        }
+    }
+
+    /// What might go before that which is known to decide.
+    fn doubts(&self, decided: &Decided<'_>) -> impl Iterator<Item = &Doubt<'a>> {
+        let known = decided.ways.first().map(|way| way.precedence());
+        let is_local = decided.is_local;
+        self.doubts.iter().filter(move |doubt| {
+            known.is_none_or(|known| known <= (LONGEST_PREFIX, doubt.rank))
+                && !(is_local && doubt.rank == Rank::Propagated)
+        })
+    }
+
+    fn finding(&self, address: Ipv4Addr) -> Finding {
+        let decided = self.decided(address);
+        let mut doubts: Vec<_> = self
+            .doubts(&decided)
+            .filter(|doubt| doubt.matters(&decided))
+            .map(|doubt| format!("a route to {} for {}", leads_to(doubt.route).0, doubt.what))
+            .collect();
+        if !doubts.is_empty() {
+            doubts.dedup();
+            return Finding::Unknown(format!("{} has {}", self.id, doubts.join(" and ")));
+        }
+        let Some(way) = decided.ways.first() else {
+            return Finding::Blocked(format!("{}: no route to {address}", self.id));
+        };
+        match decided.carries {
+            Truth::Yes => Finding::Passes,
+            Truth::No if is_in_state(way.route, "blackhole") => {
+                Finding::Blocked(format!("{}: {} is a blackhole", self.id, way.in_words()))
+            }
+            Truth::No => Finding::Blocked(format!("{}: {} cannot carry it", self.id, way.in_words())),
+            Truth::Unknown if decided.ways.len() > 1 => {
+                let ways: Vec<_> = decided.ways.iter().map(|way| way.in_words()).collect();
+                Finding::Unknown(format!(
+                    "{}: {}, and either may be taken",
+                    self.id,
+                    ways.join(" and ")
+                ))
+            }
+            Truth::Unknown => {
+                let state = way.route.state.as_deref().unwrap_or_default();
+                Finding::Unknown(format!(
+                    "{}: whether {} in state `{state}` carries it is not known",
+                    self.id,
+                    way.in_words()
+                ))
+            }
+        }
+    }
+}
+
+impl Way<'_> {
+    fn precedence(&self) -> (u8, Rank) {
+        (self.range.prefix_len(), self.rank)
+    }
+
+    /// As an engineer would write it, such as `10.1.0.0/16 to pcx-0…`.
+    fn in_words(&self) -> String {
+        let (to, _) = leads_to(self.route);
+        match &self.route.destination_prefix_list_id {
+            Some(list) => format!("{} of {list} to {to}", self.range.trunc()),
+            None => format!("{} to {to}", self.range.trunc()),
+        }
+    }
+}
+
+impl Doubt<'_> {
+    /// Whether the verdict hangs on it: it does not where the packet fares the same either way.
+    fn matters(&self, decided: &Decided<'_>) -> bool {
+        carries(self.route) != decided.carries
+    }
+}
+
+/// Whether what a route leads to carries a mirrored packet on. A route without a state is taken for active.
+fn carries(route: &Route) -> Truth {
+    match leads_to(route).1 {
+        _ if is_in_state(route, "blackhole") => Truth::No,
+        Truth::Yes if !(route.state.is_none() || is_in_state(route, "active")) => Truth::Unknown,
+        carries => carries,
+    }
+}
+
+fn is_virtual_private_gateway(route: &Route) -> bool {
+    route
+        .gateway_id
+        .as_deref()
+        .is_some_and(|id| id.starts_with("vgw-"))
+}
+
+fn is_in_state(route: &Route, state: &str) -> bool {
+    route.state.as_deref() == Some(state)
+}
+
+/// What a route leads to (EC2 API reference, `Route`), and whether that carries packets to a private address.
+fn leads_to(route: &Route) -> (&str, Truth) {
+    let members = [
+        (&route.vpc_peering_connection_id, Truth::Yes),
+        (&route.transit_gateway_id, Truth::Yes),
+        (&route.core_network_arn, Truth::Yes),
+        (&route.network_interface_id, Truth::Yes),
+        (&route.instance_id, Truth::Yes),
+        (&route.nat_gateway_id, Truth::No),
+        (&route.carrier_gateway_id, Truth::No),
+        (&route.local_gateway_id, Truth::No),
+        (&route.egress_only_internet_gateway_id, Truth::No),
+    ];
+    let named = members
+        .into_iter()
+        .find_map(|(id, carries)| id.as_deref().map(|id| (id, carries)));
+    if let Some(named) = named {
+        return named;
+    }
+    match route.gateway_id.as_deref() {
+        None => ("something unknown", Truth::Unknown),
+        Some(id) if id == "local" || id.starts_with("vpce-") => (id, Truth::Yes),
+        Some(id) if ["igw-", "vgw-", "lgw-"].iter().any(|kind| id.starts_with(kind)) => (id, Truth::No),
+        Some(id) => (id, Truth::Unknown),
+    }
+}

@@ -1,0 +1,56 @@
+//! Which interfaces are the endpoints of which target: the input of [`super::gather()`].
+
+use std::collections::HashMap;
+
+use super::VisibleTarget;
+use crate::ids::TargetId;
+use crate::network::{NetworkInterface, TrafficMirrorTarget};
+
+/// The targets of `configured` in that order, each with what is visible of it: also those of which nothing is.
+///
+/// `shown` are the targets that are visible; `interfaces` are those among which the endpoints are looked for, others
+/// among them do no harm;
+/// `gateway_endpoints` are the interfaces of the Gateway Load Balancer endpoints, by endpoint.
+#[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
+pub fn visible_targets(
+    configured: Vec<TargetId>,
+    mut shown: HashMap<TargetId, TrafficMirrorTarget>,
+    interfaces: &[NetworkInterface],
+    gateway_endpoints: &HashMap<String, Vec<String>>,
+) -> Vec<VisibleTarget> {
+    configured
+        .into_iter()
+        .map(|target_id| {
+            let target = shown.remove(&target_id);
+            let endpoints = target.as_ref().map_or_else(Vec::new, |target| {
+                let balancer = load_balancer_description(target);
+                let gateway = target
+                    .gateway_load_balancer_endpoint_id
+                    .as_ref()
+                    .and_then(|endpoint| gateway_endpoints.get(endpoint));
+                let is_endpoint = |interface: &&NetworkInterface| {
+                    let id = &interface.network_interface_id;
+                    target.network_interface_id.as_ref() == Some(id)
+                        || balancer.as_ref() == Some(&interface.description)
+                        || gateway.is_some_and(|ids| ids.contains(id))
+                };
+                interfaces.iter().filter(is_endpoint).cloned().collect()
+            });
+            VisibleTarget {
+                target_id,
+                target,
+                endpoints,
+            }
+        })
+        .collect()
+}
+
+/// The description of a Network Load Balancer's interfaces: `ELB` and the tail of its ARN (Network Load
+/// Balancer guide, "Availability Zones"). `None` for a target of another kind, or with no such ARN.
+pub fn load_balancer_description(target: &TrafficMirrorTarget) -> Option<String> {
+    let (_, tail) = target
+        .network_load_balancer_arn
+        .as_ref()?
+        .split_once(":loadbalancer/")?;
+    Some(format!("ELB {tail}"))
+}

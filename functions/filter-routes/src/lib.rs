@@ -1,0 +1,47 @@
+//! Stage `filter-routes`: leaves the candidates to which the route table of the source's subnet leads.
+//!
+//! One call to EC2 for the route tables of the source's VPC, and one for each prefix list on which a verdict
+//! hangs; none where no candidate is left, or all are in the source's own subnet.
+
+use std::collections::HashMap;
+
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
+use mirrorstep_core::{StageError, reachability};
+use mirrorstep_ec2::Ec2;
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct FilterRoutes {
+    /// Where route tables and prefix lists are looked up.
+    pub ec2: Ec2,
+    /// What becomes of a target whose route cannot be told.
+    pub unverifiable: UnverifiableTargets,
+}
+
+impl Stage for FilterRoutes {
+    const NAME: &'static str = "filter-routes";
+    type Input = Candidacy;
+    type Output = Candidacy;
+
+    async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Candidacy, StageError> {
+        let candidacy = invocation.input;
+        let tables = match reachability::vpc_to_describe(&candidacy) {
+            Some(vpc_id) => self.ec2.route_tables(vpc_id).await?,
+            None => Vec::new(),
+        };
+        let mut prefix_lists = HashMap::new();
+        for id in reachability::route_prefix_lists_to_read(&candidacy, &tables) {
+            if let Some(entries) = self.ec2.prefix_list_entries(&id).await? {
+                prefix_lists.insert(id, entries);
+            }
+        }
+        let candidacy = reachability::filter_routes(candidacy, &tables, &prefix_lists, self.unverifiable);
+        tracing::info!(
+            candidates = candidacy.candidates.len(),
+            rejections = candidacy.rejections.len(),
+            "filtered"
+        );
+        Ok(candidacy)
+    }
+}
