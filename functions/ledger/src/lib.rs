@@ -7,7 +7,7 @@
 //!
 //! | pk | sk | |
 //! |---|---|---|
-//! | `SENSOR#<tmt>` | `LOAD` | [`SensorLoad`] |
+//! | `SENSOR#<tmt>` | `LOAD` | [`SensorLoad`](mirrorstep_core::assignment::SensorLoad) |
 //! | `ENI#<eni>` | `ASSIGNMENT` | [`Assignment`] |
 //! | `ENI#<eni>` | `EVENT#<version>` | [`LedgerEvent`], append-only |
 
