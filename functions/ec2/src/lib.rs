@@ -145,9 +145,22 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// The entries of a managed prefix list, or `None` where the list cannot be read: it does not exist, or
-    /// another account has not shared it (`GetManagedPrefixListEntries`).
-    pub async fn prefix_list_entries(&self, id: &str) -> Result<Option<Vec<PrefixListEntry>>, StageError> {
+    /// The entries of those managed prefix lists that can be read, by id: a list that does not exist, or that
+    /// another account has not shared, is left out (`GetManagedPrefixListEntries`, a call for each).
+    pub async fn prefix_lists(
+        &self,
+        ids: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Vec<PrefixListEntry>>, StageError> {
+        let mut found = HashMap::new();
+        for id in ids {
+            if let Some(entries) = self.prefix_list_entries(id).await? {
+                found.insert(id.clone(), entries);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn prefix_list_entries(&self, id: &str) -> Result<Option<Vec<PrefixListEntry>>, StageError> {
         let mut pages = self
             .0
             .get_managed_prefix_list_entries()

@@ -3,8 +3,6 @@
 //! One call to EC2 for the route tables of the source's VPC, and one for each prefix list on which a verdict
 //! hangs; none where no candidate is left, or all are in the source's own subnet.
 
-use std::collections::HashMap;
-
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
 use mirrorstep_core::{StageError, reachability};
@@ -30,12 +28,8 @@ impl Stage for FilterRoutes {
             Some(vpc_id) => self.ec2.route_tables(vpc_id).await?,
             None => Vec::new(),
         };
-        let mut prefix_lists = HashMap::new();
-        for id in reachability::route_prefix_lists_to_read(&candidacy, &tables) {
-            if let Some(entries) = self.ec2.prefix_list_entries(&id).await? {
-                prefix_lists.insert(id, entries);
-            }
-        }
+        let lists = reachability::route_prefix_lists_to_read(&candidacy, &tables);
+        let prefix_lists = self.ec2.prefix_lists(&lists).await?;
         let candidacy = reachability::filter_routes(candidacy, &tables, &prefix_lists, self.unverifiable);
         tracing::info!(
             candidates = candidacy.candidates.len(),

@@ -3,8 +3,6 @@
 //! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list on
 //! which a verdict hangs.
 
-use std::collections::HashMap;
-
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
 use mirrorstep_core::{StageError, reachability};
@@ -30,12 +28,8 @@ impl Stage for FilterSecurityGroups {
             .ec2
             .security_groups(&reachability::groups_to_describe(&candidacy))
             .await?;
-        let mut prefix_lists = HashMap::new();
-        for id in reachability::prefix_lists_to_read(&candidacy, &groups) {
-            if let Some(entries) = self.ec2.prefix_list_entries(&id).await? {
-                prefix_lists.insert(id, entries);
-            }
-        }
+        let lists = reachability::prefix_lists_to_read(&candidacy, &groups);
+        let prefix_lists = self.ec2.prefix_lists(&lists).await?;
         let candidacy =
             reachability::filter_security_groups(candidacy, &groups, &prefix_lists, self.unverifiable);
         tracing::info!(
