@@ -2,16 +2,16 @@
 //! the execution, the interface and the stage, and errors under their names.
 
 use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 pub use lambda_runtime::Error;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use mirrorstep_core::StageError;
 use mirrorstep_core::config::Environment;
 use mirrorstep_core::pipeline::{self, Stage};
-use mirrorstep_core::{ErrorName, StageError};
 use serde_json::Value;
-use std::pin::Pin;
-use std::time::Duration;
 use tracing::Instrument as _;
 use tracing_subscriber::EnvFilter;
 
@@ -96,7 +96,7 @@ impl fmt::Display for Failure {
 impl From<Failure> for Diagnostic {
     fn from(Failure(StageError { name, message }): Failure) -> Self {
         Self {
-            error_type: ErrorName::as_str(name).to_owned(),
+            error_type: name.as_str().to_owned(),
             error_message: message,
         }
     }

@@ -48,11 +48,6 @@ impl Role {
         Self(Arc::new(actions))
     }
 
-    /// The actions that it allows, such as `ec2:DescribeInstances`.
-    pub fn actions(&self) -> &BTreeSet<String> {
-        &self.0
-    }
-
     /// A client that carries out only what the role allows.
     pub(crate) fn guard(&self, client: SharedHttpClient) -> SharedHttpClient {
         let role = self.clone();
