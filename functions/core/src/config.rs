@@ -57,6 +57,16 @@ impl<'a> Environment<'a> {
         }
     }
 
+    fn tag_key(&self, name: &str) -> Result<Option<String>, StageError> {
+        match self.get(name) {
+            Some(value) if value.contains('=') => Err(invalid(format!(
+                "{name} is `{value}`: it must be the key of a tag alone, such as `mirror-target`; the value is for \
+                 the instance to give"
+            ))),
+            key => Ok(key),
+        }
+    }
+
     fn tag(&self, name: &str) -> Result<Option<TagSelector>, StageError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -187,6 +197,26 @@ impl Consent {
     }
 }
 
+/// The keys of the tags by which an instance or interface fixes its target or filter (`FIXED_TARGET_TAG`,
+/// `FIXED_FILTER_TAG`). Without a key nobody can.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FixedTags {
+    /// The value of a tag with this key is the only target that may be picked.
+    pub target: Option<String>,
+    /// The value of a tag with this key is the session's filter, in place of `FILTER_ID`.
+    pub filter: Option<String>,
+}
+
+impl FixedTags {
+    /// Reads `FIXED_TARGET_TAG` and `FIXED_FILTER_TAG`.
+    pub fn from(environment: &Environment) -> Result<Self, StageError> {
+        Ok(Self {
+            target: environment.tag_key("FIXED_TARGET_TAG")?,
+            filter: environment.tag_key("FIXED_FILTER_TAG")?,
+        })
+    }
+}
+
 /// Whether only targets in the source's zone are candidates (`LOCAL_ZONE_ONLY`, default true).
 pub fn local_zone_only(environment: &Environment) -> Result<bool, StageError> {
     environment.one_of("LOCAL_ZONE_ONLY", true, &[("true", true), ("false", false)])
@@ -309,6 +339,22 @@ mod tests {
                 ("TARGET_IDS", "tmt-0000000000000000a"),
             ])),
             &["both"],
+        );
+    }
+
+    #[test]
+    fn a_fixing_tag_is_configured_by_its_key_alone() {
+        let keys = environment(&[("FIXED_TARGET_TAG", " mirror-target "), ("FIXED_FILTER_TAG", "")]);
+        assert_eq!(
+            FixedTags::from(&keys),
+            Ok(FixedTags {
+                target: Some("mirror-target".into()),
+                filter: None
+            })
+        );
+        refused(
+            FixedTags::from(&environment(&[("FIXED_FILTER_TAG", "filter=tmf-1")])),
+            &["FIXED_FILTER_TAG", "`filter=tmf-1`", "key"],
         );
     }
 

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::assignment::{SensorLoad, least_loaded};
-use crate::config::{Consent, UnverifiableTargets};
+use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::ids::{InstanceId, InterfaceId, TargetId};
 use crate::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
-use crate::pipeline::{Candidacy, LeftOut, MirrorRequest, RejectedBy, Rejection};
+use crate::pipeline::{Candidacy, Choice, LeftOut, MirrorRequest, RejectedBy, Rejection};
 use crate::reachability::{self, GatherSettings, MIRROR_PORT, VisibleTarget};
 use crate::snapshot::Snapshot;
 
@@ -36,6 +36,8 @@ pub struct Question {
     pub local_zone_only: bool,
     /// The tags by which instances and interfaces opt in and out.
     pub consent: Consent,
+    /// The tags by which they fix their target or filter.
+    pub fixed: FixedTags,
     /// What becomes of a target about which a rule cannot be decided.
     pub unverifiable: UnverifiableTargets,
 }
@@ -52,6 +54,9 @@ pub struct Explanation {
     /// Why the source is not to be mirrored, if so.
     #[serde(skip)]
     pub left_out: Option<LeftOut>,
+    /// What tags chose for the source.
+    #[serde(skip)]
+    pub choices: Vec<Choice>,
     /// What a person should know and no rule rejects for.
     #[serde(skip)]
     pub advisories: Vec<String>,
@@ -70,9 +75,10 @@ pub struct Verdict {
     pub eligible: bool,
     /// The first rule that rejects it.
     pub rejected_by: Option<RejectedBy>,
-    /// In words.
+    /// Why it is rejected, in words.
     pub reason: Option<String>,
-    /// The rule, group, ACL entry, route or zone that decided.
+    /// The rule of a group, ACL entry, route or zone that decided; where it is eligible, those that let it through.
+    /// `None` for a target of which nothing can be seen and that is allowed all the same.
     pub evidence: Option<String>,
     /// One of its endpoints is in the source's zone: of those that every rule lets through where the target is
     /// eligible, of all that are visible where it is not.
@@ -135,6 +141,13 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         .map(|candidate| (&candidate.target_id, candidate.local));
     let picked = least_loaded(&interface_id, candidates, &loads, Timestamp::UNIX_EPOCH)
         .map(|load| load.target_id.clone());
+    let crossing = candidacy.source.as_ref().and_then(|source| {
+        let picked = candidacy
+            .candidates
+            .iter()
+            .find(|candidate| Some(&candidate.target_id) == picked.as_ref())?;
+        reachability::zone_crossing(source, picked)
+    });
 
     let verdicts: Vec<_> = targets
         .iter()
@@ -160,6 +173,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             )
         })
         .collect();
+    advisories.extend(crossing);
     advisories.extend(candidacy.advisories);
     let remedies = remedies(snapshot, question, source, &targets, &verdicts);
     Ok(Explanation {
@@ -167,6 +181,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         verdicts,
         picked,
         left_out: candidacy.left_out,
+        choices: candidacy.request.choices,
         advisories,
         remedies,
     })
@@ -252,6 +267,7 @@ fn gather(
     let settings = GatherSettings {
         local_zone_only: question.local_zone_only,
         consent: question.consent.clone(),
+        fixed: question.fixed.clone(),
         unverifiable: question.unverifiable,
     };
     let used_session_numbers = snapshot
@@ -271,6 +287,7 @@ fn gather(
         interface_id: interface_id.clone(),
         instance_id: InstanceId::as_given(instance_id),
         instance_name: None,
+        choices: reachability::choices(&tags, &question.consent, &question.fixed, &whose),
     };
     let mut candidacy = reachability::gather(
         request,
@@ -390,11 +407,11 @@ fn verdict(
         .find(|candidate| candidate.target_id == target_id);
     if let Some(candidate) = candidate {
         return Verdict {
-            target_id,
             eligible: true,
             rejected_by: None,
             reason: None,
-            evidence: None,
+            evidence: admitted_by(&target_id, candidacy),
+            target_id,
             local: candidate.local,
             sessions,
         };
@@ -433,6 +450,17 @@ fn verdict(
             .any(|endpoint| is_local(&endpoint.availability_zone, &source.availability_zone)),
         sessions,
     }
+}
+
+/// What let a target through, rule by rule.
+fn admitted_by(target_id: &TargetId, candidacy: &Candidacy) -> Option<String> {
+    let evidence: Vec<_> = candidacy
+        .admissions
+        .iter()
+        .filter(|admission| admission.target_id == *target_id)
+        .map(|admission| admission.evidence.as_str())
+        .collect();
+    (!evidence.is_empty()).then(|| evidence.join("; "))
 }
 
 /// The commands that would mend rejections by a security group or a network ACL, each once.

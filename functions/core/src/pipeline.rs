@@ -1,7 +1,10 @@
 //! What the state machines hand to a stage and what a stage hands on.
 //!
 //! These shapes are the state of an execution, and so the audit that a person reads in the console: ids and
-//! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows.
+//! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows (below
+//! 64 KiB for 500 targets).
+
+mod state;
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -103,6 +106,33 @@ pub struct MirrorRequest {
     /// The instance's `Name` tag, for the session's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_name: Option<String>,
+    /// What tags chose for it: the instance's, and from `gather-candidates` on the interface's own too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+}
+
+/// What a tag of an instance or interface chose for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Choice {
+    /// What was chosen.
+    pub choice: ChoiceKind,
+    /// The tag's value.
+    pub value: String,
+    /// Which tag of what, in words.
+    pub reason: String,
+}
+
+/// What a tag can choose. Opting out is not among them: what opts out is not mirrored, and [`LeftOut`] says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChoiceKind {
+    /// To be mirrored, where only what opts in is (`OPT_IN_TAG`).
+    OptIn,
+    /// The only target that may be picked (`FIXED_TARGET_TAG`).
+    FixedTarget,
+    /// The filter of the session, in place of `FILTER_ID` (`FIXED_FILTER_TAG`).
+    FixedFilter,
 }
 
 /// An interface that is not to be mirrored, and why.
@@ -146,28 +176,29 @@ pub struct ObservedSession {
 
 /// A source, the candidates that are left for it, and the verdicts so far. `gather-candidates` makes it, each
 /// filter hands it on with fewer candidates and more rejections, `pick-least-loaded` takes it.
+///
+/// As JSON it is grouped, so that hundreds of targets take little room and a person sees at once what they have
+/// in common: candidates by subnet and security groups, rejections by what decided. The form is in `state.rs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "state::State", into = "state::State")]
 pub struct Candidacy {
     /// The interface that is to be mirrored.
-    #[serde(flatten)]
     pub request: MirrorRequest,
     /// When its sessions were read.
     pub observed_at: Timestamp,
     /// The session numbers that are taken on it.
     pub used_session_numbers: Vec<i32>,
     /// Present where it is not to be mirrored after all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
     /// Where its mirrored packets come from. `None` only with `left_out`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// The targets not rejected so far.
     pub candidates: Vec<Candidate>,
     /// The targets rejected so far, each with its reason.
     pub rejections: Vec<Rejection>,
+    /// What let a target through, by each rule that it passed. A stage tells its own and does not hand them on.
+    pub admissions: Vec<Admission>,
     /// What a person should know and no rule rejects for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advisories: Vec<String>,
 }
 
@@ -188,9 +219,15 @@ pub struct Source {
     pub groups: Vec<String>,
 }
 
+impl Source {
+    /// Whether an endpoint is in the source's zone. A zone that is not known is no zone.
+    pub fn shares_zone_with(&self, endpoint: &Endpoint) -> bool {
+        !endpoint.availability_zone.is_empty() && endpoint.availability_zone == self.availability_zone
+    }
+}
+
 /// A target that may yet be picked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// `tmt-…`.
     pub target_id: TargetId,
@@ -204,7 +241,7 @@ pub struct Candidate {
 }
 
 /// What receives the packets of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
     /// A network interface.
@@ -216,8 +253,7 @@ pub enum TargetKind {
 }
 
 /// One interface of a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// `eni-…`.
     pub interface_id: String,
@@ -227,8 +263,20 @@ pub struct Endpoint {
     pub availability_zone: String,
     /// Its subnet.
     pub subnet_id: String,
-    /// Its security groups. None for a load balancer made without groups.
-    pub groups: Vec<String>,
+    /// Its security groups; an empty list for a load balancer made without groups. `None` once they have been
+    /// judged, and where they are too many to hand on ([`Candidacy::shed_groups`]).
+    pub groups: Option<Vec<String>>,
+}
+
+/// What let a target through a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// `tmt-…`.
+    pub target_id: TargetId,
+    /// The rule.
+    pub stage: RejectedBy,
+    /// The rule of a group, ACL entry or route that decided.
+    pub evidence: String,
 }
 
 /// Why a target was turned down.
@@ -280,6 +328,9 @@ pub struct Picked {
     pub loads: Vec<ConsideredLoad>,
     /// The candidates that have no room.
     pub rejections: Vec<Rejection>,
+    /// What a person should know of the target that was picked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advisories: Vec<String>,
 }
 
 /// What is to be done with the assignment that `pick-least-loaded` answers with.

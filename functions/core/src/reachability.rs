@@ -12,6 +12,7 @@
 //! target: a target stays while one of its endpoints does, and is rejected by the rule that takes away the
 //! last.
 
+mod choices;
 mod gather;
 mod network_acls;
 mod routes;
@@ -19,18 +20,22 @@ mod security_groups;
 mod source;
 mod targets;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
 use crate::config::UnverifiableTargets;
 use crate::ids::TargetId;
-use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Rejection, Source, TargetKind};
+use crate::pipeline::{Admission, Candidacy, Candidate, Endpoint, RejectedBy, Rejection, Source, TargetKind};
 
+pub use choices::{choices, fixed_filter, fixed_target, with_own};
 pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
 pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
-pub use security_groups::{filter_security_groups, groups_to_describe, prefix_lists_to_read};
+pub use security_groups::{
+    filter_security_groups, groups_to_describe, interfaces_to_read, prefix_lists_to_read, with_groups,
+};
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};
 
@@ -40,8 +45,8 @@ pub(crate) const MIRROR_PORT: i32 = 4789;
 /// What a rule says of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Finding {
-    /// It lets the packet in.
-    Passes,
+    /// It lets the packet in: the evidence.
+    Passes(String),
     /// It does not apply to this endpoint, which a person should know: the advisory.
     Unchecked(&'static str),
     /// It does not let the packet in: the evidence.
@@ -71,14 +76,19 @@ fn apply(
         let mut blocked = Vec::new();
         let mut unknown = Vec::new();
         let mut allowed = Vec::new();
+        let mut passed = Vec::new();
         let unseen = candidate.endpoints.is_empty();
         if let Some(source) = &candidacy.source {
             candidate
                 .endpoints
                 .retain(|endpoint| match judge(source, candidate.kind, endpoint) {
-                    Finding::Passes => true,
+                    Finding::Passes(evidence) => {
+                        add_new(&mut passed, evidence);
+                        true
+                    }
                     Finding::Unchecked(note) => {
                         advisories.note(note, &candidate.target_id);
+                        add_new(&mut passed, note.to_owned());
                         true
                     }
                     Finding::Blocked(evidence) => {
@@ -97,7 +107,7 @@ fn apply(
             candidate.local = candidate
                 .endpoints
                 .iter()
-                .any(|endpoint| is_local(source, endpoint));
+                .any(|endpoint| source.shares_zone_with(endpoint));
         } else {
             candidate.endpoints.clear();
             unknown.push("the source's address is not known".to_owned());
@@ -125,12 +135,17 @@ fn apply(
             });
         } else {
             if !allowed.is_empty() {
-                candidacy.advisories.push(format!(
-                    "{}: kept although {}: {}",
-                    candidate.target_id,
-                    rule.unknown,
-                    allowed.join("; ")
-                ));
+                advisories.note(
+                    format!("kept although {}: {}", rule.unknown, allowed.join("; ")),
+                    &candidate.target_id,
+                );
+            }
+            if !passed.is_empty() {
+                candidacy.admissions.push(Admission {
+                    target_id: candidate.target_id.clone(),
+                    stage: rule.stage,
+                    evidence: passed.join("; "),
+                });
             }
             candidacy.candidates.push(candidate);
         }
@@ -139,12 +154,19 @@ fn apply(
     candidacy
 }
 
+/// So many targets are named in an advisory.
+const MOST_NAMED: usize = 5;
+
+/// So many different advisories are told by one rule.
+const MOST_ADVISORIES: usize = 16;
+
 /// Advisories gathered by their text, so that one that is about hundreds of targets is written once.
 #[derive(Default)]
-struct Advisories(Vec<(&'static str, Vec<TargetId>)>);
+struct Advisories(Vec<(Cow<'static, str>, Vec<TargetId>)>);
 
 impl Advisories {
-    fn note(&mut self, text: &'static str, target_id: &TargetId) {
+    fn note(&mut self, text: impl Into<Cow<'static, str>>, target_id: &TargetId) {
+        let text = text.into();
         match self.0.iter_mut().find(|(noted, _)| *noted == text) {
             Some((_, targets)) if targets.last() == Some(target_id) => {}
             Some((_, targets)) => targets.push(target_id.clone()),
@@ -153,22 +175,42 @@ impl Advisories {
     }
 
     fn into_texts(self) -> impl Iterator<Item = String> {
-        self.0.into_iter().map(|(text, targets)| {
-            let targets: Vec<_> = targets.iter().map(TargetId::as_str).collect();
-            format!("{}: {text}", targets.join(", "))
-        })
+        let untold = self.0.len().saturating_sub(MOST_ADVISORIES);
+        let told = self.0.into_iter().take(MOST_ADVISORIES).map(|(text, targets)| {
+            let named: Vec<_> = targets.iter().take(MOST_NAMED).map(TargetId::as_str).collect();
+            let others = match targets.len() - named.len() {
+                0 => String::new(),
+                others => format!(" and {others} more"),
+            };
+            format!("{}{others}: {text}", named.join(", "))
+        });
+        told.chain((untold > 0).then(|| format!("{untold} more like the last")))
     }
+}
+
+/// What a person should know who pays for it: that a target is in another zone than the source. `None` where it is
+/// in the same one, or where that cannot be told.
+pub fn zone_crossing(source: &Source, picked: &Candidate) -> Option<String> {
+    let mut zones = Vec::new();
+    for endpoint in &picked.endpoints {
+        add_new(&mut zones, endpoint.availability_zone.clone());
+    }
+    let known = !source.availability_zone.is_empty() && !zones.is_empty() && !zones.contains(&String::new());
+    (known && !picked.local).then(|| {
+        format!(
+            "{} is in {}, the source in {}: traffic between Availability Zones is charged, in most Regions 0.01 USD \
+             per GB each way (Amazon EC2 pricing, \"Data Transfer\")",
+            picked.target_id,
+            zones.join(", "),
+            source.availability_zone
+        )
+    })
 }
 
 fn add_new(texts: &mut Vec<String>, text: String) {
     if !texts.contains(&text) {
         texts.push(text);
     }
-}
-
-/// Whether an endpoint is in the source's zone. A zone that is not known is no zone.
-fn is_local(source: &Source, endpoint: &Endpoint) -> bool {
-    !endpoint.availability_zone.is_empty() && endpoint.availability_zone == source.availability_zone
 }
 
 /// Whether something holds, as far as can be told.
@@ -214,7 +256,11 @@ impl Protocol {
 /// Whether a CIDR holds an address. Bits beyond the prefix are ignored; an IPv6 CIDR holds no IPv4 address;
 /// anything else that is no IPv4 CIDR is [`Truth::Unknown`].
 fn cidr_holds(cidr: &str, address: Ipv4Addr) -> Truth {
-    match range(cidr) {
+    holds(range(cidr), address)
+}
+
+fn holds(range: Option<IpNet>, address: Ipv4Addr) -> Truth {
+    match range {
         Some(IpNet::V4(net)) => Truth::of(net.contains(&address)),
         Some(IpNet::V6(_)) => Truth::No,
         None => Truth::Unknown,

@@ -1,7 +1,8 @@
 //! Stage `filter-security-groups`: leaves the candidates whose security groups admit UDP 4789 from the source.
 //!
 //! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list on
-//! which a verdict hangs.
+//! which a verdict hangs. Where the candidates have so many groups that they were not handed on, their interfaces
+//! are read again.
 
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
@@ -23,7 +24,12 @@ impl Stage for FilterSecurityGroups {
     type Output = Candidacy;
 
     async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Candidacy, StageError> {
-        let candidacy = invocation.input;
+        let mut candidacy = invocation.input;
+        let unread = reachability::interfaces_to_read(&candidacy);
+        if !unread.is_empty() {
+            let interfaces = self.ec2.interfaces("network-interface-id", unread).await?;
+            candidacy = reachability::with_groups(candidacy, &interfaces);
+        }
         let groups = self
             .ec2
             .security_groups(&reachability::groups_to_describe(&candidacy))

@@ -66,7 +66,13 @@ impl Stage for GatherCandidates {
             })?;
         let visible = self.visible_targets(targets, &interfaces, &gateway_endpoints)?;
         let used = sessions.iter().map(|session| session.session_number).collect();
-        let candidacy = reachability::gather(request, observed_at, used, &source, visible, &self.settings);
+        let mut candidacy =
+            reachability::gather(request, observed_at, used, &source, visible, &self.settings);
+        if candidacy.left_out.is_none() {
+            reachability::fixed_target(&candidacy.request.choices)?;
+            reachability::fixed_filter(&candidacy.request.choices)?;
+        }
+        candidacy.shed_groups();
         tracing::info!(
             candidates = candidacy.candidates.len(),
             rejections = candidacy.rejections.len(),

@@ -1,7 +1,7 @@
 //! The Lambda function `gather-candidates`.
 
 use gather_candidates::GatherCandidates;
-use mirrorstep_core::config::{Consent, Targets, UnverifiableTargets, local_zone_only};
+use mirrorstep_core::config::{Consent, FixedTags, Targets, UnverifiableTargets, local_zone_only};
 use mirrorstep_core::reachability::GatherSettings;
 use mirrorstep_ec2::Ec2;
 
@@ -14,6 +14,7 @@ async fn main() -> Result<(), mirrorstep_handler::Error> {
             settings: GatherSettings {
                 local_zone_only: local_zone_only(environment)?,
                 consent: Consent::from(environment)?,
+                fixed: FixedTags::from(environment)?,
                 unverifiable: UnverifiableTargets::from(environment)?,
             },
         })

@@ -5,7 +5,7 @@ use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::pipeline::{
     Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
 };
-use mirrorstep_core::{ErrorName, StageError, TargetId};
+use mirrorstep_core::{ErrorName, StageError, TargetId, reachability};
 use mirrorstep_ledger::{Ledger, Reservation, ReserveRequest};
 use serde_json::json;
 
@@ -33,11 +33,17 @@ impl Stage for PickLeastLoaded {
             input:
                 Candidacy {
                     request,
+                    source,
                     candidates,
                     rejections,
                     ..
                 },
         } = &invocation;
+        let mut settings = self.settings.clone();
+        if let Some(filter_id) = reachability::fixed_filter(&request.choices)? {
+            settings.filter_id = filter_id;
+        }
+        let eligible = candidates;
         let candidates: Vec<(TargetId, bool)> = candidates
             .iter()
             .map(|candidate| (candidate.target_id.clone(), candidate.local))
@@ -49,7 +55,7 @@ impl Stage for PickLeastLoaded {
                 instance_id: &request.instance_id,
                 candidates: &candidates,
                 used_session_numbers: &invocation.input.used_session_numbers,
-                settings: &self.settings,
+                settings: &settings,
                 observed_at: invocation.input.observed_at,
                 execution_arn,
             })
@@ -57,9 +63,16 @@ impl Stage for PickLeastLoaded {
         match reservation {
             Reservation::Reserved { assignment, loads } => {
                 tracing::info!(target = %assignment.target_id, generation = assignment.generation, "reserved");
+                let crossing = source.as_ref().and_then(|source| {
+                    let picked = eligible
+                        .iter()
+                        .find(|candidate| candidate.target_id == assignment.target_id)?;
+                    reachability::zone_crossing(source, picked)
+                });
                 Ok(Picked {
                     request: request.clone(),
                     decision: Decision::Reserved,
+                    advisories: crossing.into_iter().collect(),
                     assignment,
                     loads: considered(&loads, &candidates),
                     rejections: full(&loads, self),
@@ -73,6 +86,7 @@ impl Stage for PickLeastLoaded {
                     assignment,
                     loads: Vec::new(),
                     rejections: Vec::new(),
+                    advisories: Vec::new(),
                 })
             }
             Reservation::Full(loads) => {

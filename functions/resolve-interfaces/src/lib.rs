@@ -4,7 +4,7 @@
 //! Whether an interface is a sensor's own is decided later, by `gather-candidates`, which reads the targets
 //! anyway: deciding it here would cost a call to EC2 for every instance that starts.
 
-use mirrorstep_core::config::Consent;
+use mirrorstep_core::config::{Consent, FixedTags};
 use mirrorstep_core::network::Instance;
 use mirrorstep_core::pipeline::{Invocation, LeftOut, MirrorRequest, ResolvedInstance, Stage};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, reachability};
@@ -21,6 +21,8 @@ pub struct ResolveInterfaces {
     pub ec2: Ec2,
     /// Which instances are to be mirrored.
     pub consent: Consent,
+    /// By which tags they fix their target or filter.
+    pub fixed: FixedTags,
 }
 
 impl Stage for ResolveInterfaces {
@@ -61,6 +63,7 @@ impl ResolveInterfaces {
             .iter()
             .find(|tag| tag.key == "Name")
             .map(|tag| tag.value.clone());
+        let choices = reachability::choices(&instance.tags, &self.consent, &self.fixed, &whose);
         let mut interfaces = Vec::new();
         let mut left_out: Vec<LeftOut> = Vec::new();
         for interface in &instance.network_interfaces {
@@ -78,6 +81,7 @@ impl ResolveInterfaces {
                     interface_id,
                     instance_id: instance_id.clone(),
                     instance_name: instance_name.clone(),
+                    choices: choices.clone(),
                 }),
             }
         }

@@ -1,6 +1,6 @@
 //! The Lambda function `resolve-interfaces`.
 
-use mirrorstep_core::config::Consent;
+use mirrorstep_core::config::{Consent, FixedTags};
 use mirrorstep_ec2::Ec2;
 use resolve_interfaces::ResolveInterfaces;
 
@@ -10,6 +10,7 @@ async fn main() -> Result<(), mirrorstep_handler::Error> {
         Ok(ResolveInterfaces {
             ec2: Ec2::from_config(aws),
             consent: Consent::from(environment)?,
+            fixed: FixedTags::from(environment)?,
         })
     })
     .await

@@ -104,6 +104,12 @@ pub struct ExplainOptions {
     /// Instances and interfaces that carry this tag are not, as OptOutTag.
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     pub opt_out_tag: Option<TagSelector>,
+    /// A tag with this key fixes the target, as FixedTargetTag.
+    #[arg(long, value_name = "KEY")]
+    pub fixed_target_tag: Option<String>,
+    /// A tag with this key fixes the session's filter, as FixedFilterTag.
+    #[arg(long, value_name = "KEY")]
+    pub fixed_filter_tag: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use mirrorstep_core::TargetId;
-use mirrorstep_core::config::{Consent, UnverifiableTargets};
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::{Explanation, Question, Verdict, explain};
 use mirrorstep_core::snapshot::Snapshot;
 
@@ -64,6 +64,10 @@ fn question(options: &ExplainOptions) -> Question {
             opt_in: options.opt_in_tag.clone(),
             opt_out: options.opt_out_tag.clone(),
         },
+        fixed: FixedTags {
+            target: options.fixed_target_tag.clone(),
+            filter: options.fixed_filter_tag.clone(),
+        },
         unverifiable: match options.unverifiable_targets {
             Unverifiable::Reject => UnverifiableTargets::Reject,
             Unverifiable::Allow => UnverifiableTargets::Allow,
@@ -86,6 +90,9 @@ fn write_words(explanation: &Explanation, out: &mut String) -> fmt::Result {
             printable(&explanation.interface),
             printable(&left_out.reason)
         )?;
+    }
+    for choice in &explanation.choices {
+        writeln!(out, "Chosen by tag: {}", printable(&choice.reason))?;
     }
     let mut table = Table::new();
     table

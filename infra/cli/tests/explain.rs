@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use mirrorstep::cli::FleetOptions;
 use mirrorstep::scenario::{Expected, Scenario};
-use mirrorstep_core::config::{Consent, UnverifiableTargets};
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::{Question, explain};
 use mirrorstep_core::snapshot::Snapshot;
 use serde_json::{Value, json};
@@ -218,6 +218,15 @@ fn answer(snapshot: &Value, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// What a person is told.
+#[track_caller]
+fn in_words(snapshot: &Value, arguments: &[&str]) -> String {
+    let arguments = [&["--interface", SOURCE], arguments].concat();
+    let output = run_on(snapshot.to_string().as_bytes(), &arguments);
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[track_caller]
 fn refused(snapshot: &[u8], arguments: &[&str], code: i32, words: &[&str]) {
     let output = run_on(snapshot, arguments);
@@ -289,7 +298,9 @@ fn the_answer_is_exactly_as_documented() {
         json!({
             "interface": SOURCE,
             "verdicts": [{
-                "targetId": BY_RANGE, "eligible": true, "rejectedBy": null, "reason": null, "evidence": null,
+                "targetId": BY_RANGE, "eligible": true, "rejectedBy": null, "reason": null,
+                "evidence": "sg-a: udp 4789 from 10.0.1.0/24; acl-a rule 100: allow udp 4000-5000 from 10.0.0.0/8; \
+                             rtb-1: 10.0.0.0/16 to local",
                 "local": true
             }],
             "picked": BY_RANGE
@@ -370,6 +381,46 @@ fn a_remote_target_is_rejected_or_comes_last() {
     eligible(&fallen_back, &[BY_RANGE, BY_GROUP, BALANCER]);
     assert_eq!(verdict(&fallen_back, BALANCER)["local"], false);
     assert_ne!(fallen_back["picked"], BALANCER);
+}
+
+#[test]
+fn a_tag_that_fixes_the_target_is_the_reason_why_the_others_are_not_eligible() {
+    let mut snapshot = sound();
+    object(&mut snapshot, "NetworkInterfaces", SOURCE)["TagSet"] =
+        json!([{"Key": "mirror-target", "Value": BY_GROUP}]);
+    let free = answer(&snapshot, &[]);
+    eligible(&free, &ALL);
+    let fixed = answer(&snapshot, &["--fixed-target-tag", "mirror-target"]);
+    eligible(&fixed, &[BY_GROUP]);
+    assert_eq!(fixed["picked"], BY_GROUP);
+    rejected(
+        &fixed,
+        BY_RANGE,
+        "target",
+        &[SOURCE, &format!("mirror-target={BY_GROUP}")],
+    );
+    let words = in_words(&snapshot, &["--fixed-target-tag", "mirror-target"]);
+    assert!(words.contains("Chosen by tag: interface eni-"), "{words}");
+}
+
+#[test]
+fn what_rejects_nothing_is_told_beside_the_verdicts() {
+    let mut snapshot = sound();
+    object(&mut snapshot, "NetworkInterfaces", "eni-0000000000000000a")["AvailabilityZone"] =
+        json!("us-east-1b");
+    object(&mut snapshot, "NetworkAcls", "acl-source")["Entries"]
+        .as_array_mut()
+        .unwrap()
+        .push(entry(1, true, "deny", "10.0.0.0/8"));
+    let options = ["--targets", BY_RANGE, "--local-zone-only", "false"];
+    eligible(&answer(&snapshot, &options), &[BY_RANGE]);
+    let words = in_words(&snapshot, &options);
+    for told in [
+        "is in us-east-1b, the source in us-east-1a: traffic between Availability Zones is charged",
+        "acl-source rule 1: deny",
+    ] {
+        assert!(words.contains(told), "{words}");
+    }
 }
 
 #[test]
@@ -668,6 +719,7 @@ fn eligible_in(snapshot: &Value) -> Vec<String> {
         targets: None,
         local_zone_only: true,
         consent: Consent::default(),
+        fixed: FixedTags::default(),
         unverifiable: UnverifiableTargets::Reject,
     };
     let Ok(snapshot) = Snapshot::parse(snapshot.to_string().as_bytes()) else {
@@ -918,6 +970,7 @@ fn the_demos_own_network_is_explained_as_the_demo_expects_it() {
                 targets: None,
                 local_zone_only: true,
                 consent: Consent::default(),
+                fixed: FixedTags::default(),
                 unverifiable: UnverifiableTargets::Reject,
             };
             let explanation = explain(&snapshot, &question).unwrap();

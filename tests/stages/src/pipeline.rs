@@ -1,6 +1,7 @@
 //! The real stages under the real definitions, over AWS in process.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use filter_routes::FilterRoutes;
 use filter_security_groups::FilterSecurityGroups;
 use gather_candidates::GatherCandidates;
 use mirrorstep_core::config::{
-    Consent, Environment, ExistingSessionPolicy, SessionSettings, Targets, UnverifiableTargets,
+    Consent, Environment, ExistingSessionPolicy, FixedTags, SessionSettings, Targets, UnverifiableTargets,
     local_zone_only,
 };
 use mirrorstep_core::pipeline::{self, Stage};
@@ -37,6 +38,7 @@ pub struct Pipeline {
     mirror_interface: Value,
     random: Rc<RefCell<fastrand::Rng>>,
     started: RefCell<Vec<(String, Ended)>>,
+    largest: RefCell<BTreeMap<String, usize>>,
 }
 
 impl Pipeline {
@@ -51,6 +53,7 @@ impl Pipeline {
             mirror_interface: read(include_str!("../../../statemachine/mirror-interface.asl.json")),
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
             started: RefCell::default(),
+            largest: RefCell::default(),
         };
         this.with("TARGET_IDS", &targets.join(","))
             .with("FILTER_ID", filter_id)
@@ -63,6 +66,11 @@ impl Pipeline {
         self.environment.retain(|(set, _)| set != name);
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The bytes of the largest output of each function so far: the state that is handed from one to the next.
+    pub fn largest_outputs(&self) -> BTreeMap<String, usize> {
+        self.largest.borrow().clone()
     }
 
     /// What EventBridge sends when an instance has started.
@@ -122,6 +130,7 @@ impl Pipeline {
                     ResolveInterfaces {
                         ec2: ec2(),
                         consent: Consent::from(&environment)?,
+                        fixed: FixedTags::from(&environment)?,
                     },
                     payload,
                 )
@@ -143,6 +152,7 @@ impl Pipeline {
                     settings: GatherSettings {
                         local_zone_only: local_zone_only(&environment)?,
                         consent: Consent::from(&environment)?,
+                        fixed: FixedTags::from(&environment)?,
                         unverifiable: UnverifiableTargets::from(&environment)?,
                     },
                 };
@@ -267,6 +277,12 @@ impl Tasks for Pipeline {
                     let function = arguments["FunctionName"].as_str().unwrap_or_default();
                     let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
                     let answer = self.call(function, arguments["Payload"].clone()).await;
+                    if let Ok(output) = &answer {
+                        let bytes = output.to_string().len();
+                        let mut largest = self.largest.borrow_mut();
+                        let largest = largest.entry(function.to_owned()).or_default();
+                        *largest = bytes.max(*largest);
+                    }
                     answer
                         .map(|payload| json!({"StatusCode": 200, "Payload": payload}))
                         .map_err(|error| {

@@ -120,15 +120,13 @@ impl Scene {
     /// A sensor in a zone: an instance of this type whose one interface is a traffic mirror target.
     pub fn sensor(&mut self, in_zone: usize, instance_type: &str) -> TargetId {
         let number = 0x5000 + self.targets.len();
-        let address = format!("10.0.{}.{}", in_zone + 10, 10 + self.targets.len());
-        self.add_instance(
-            number,
-            in_zone,
-            &sensor_subnet(in_zone),
-            SENSOR_GROUP,
-            &[address],
-            instance_type,
-        );
+        let subnet = sensor_subnet(in_zone);
+        let neighbours = self.list("NetworkInterfaces");
+        let neighbours = neighbours
+            .iter()
+            .filter(|interface| interface["SubnetId"] == *subnet);
+        let address = format!("10.0.{}.{}", in_zone + 10, 10 + neighbours.count());
+        self.add_instance(number, in_zone, &subnet, SENSOR_GROUP, &[address], instance_type);
         let target = format!("tmt-{number:017x}");
         self.list("TrafficMirrorTargets").push(json!({
             "TrafficMirrorTargetId": target, "NetworkInterfaceId": interface_id(number),
@@ -137,6 +135,30 @@ impl Scene {
         let target: TargetId = target.parse().expect("a valid id");
         self.targets.push(target.clone());
         target
+    }
+
+    /// A session of somebody else from the interface of this number to a target.
+    pub fn session(&mut self, number: usize, target: &TargetId) {
+        self.list("TrafficMirrorSessions").push(json!({
+            "TrafficMirrorSessionId": format!("tms-{number:017x}"), "TrafficMirrorTargetId": target,
+            "TrafficMirrorFilterId": FILTER, "NetworkInterfaceId": interface_id(number), "SessionNumber": 1,
+            "OwnerId": "000000000000", "VirtualNetworkId": number,
+        }));
+    }
+
+    /// Gives an interface, and what its instance says of it, these security groups.
+    pub fn set_groups(&mut self, interface_id: &str, groups: &[&str]) {
+        let groups: Vec<_> = groups.iter().map(|id| json!({"GroupId": id})).collect();
+        let is_meant = |interface: &&mut Value| interface["NetworkInterfaceId"] == interface_id;
+        for interface in self.list("NetworkInterfaces").iter_mut().filter(is_meant) {
+            interface["Groups"] = json!(groups);
+        }
+        for reservation in self.list("Reservations") {
+            let interfaces = reservation["Instances"][0]["NetworkInterfaces"].as_array_mut();
+            for interface in interfaces.into_iter().flatten().filter(is_meant) {
+                interface["Groups"] = json!(groups);
+            }
+        }
     }
 
     /// An instance in a zone with as many interfaces: numbers `number`, `number + 1`, …

@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
-use super::{Advisories, add_new, consent_verdict, is_local, type_verdict};
-use crate::config::{Consent, UnverifiableTargets};
+use super::choices::of_kind;
+use super::{Advisories, add_new, choices, consent_verdict, type_verdict, with_own};
+use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::ids::TargetId;
 use crate::network::{NetworkInterface, TrafficMirrorTarget};
 use crate::pipeline::{
-    Candidacy, Candidate, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection, Source,
-    TargetKind,
+    Candidacy, Candidate, ChoiceKind, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection,
+    Source, TargetKind,
 };
 
 /// A target as it is configured, and what EC2 shows of it.
@@ -31,6 +32,8 @@ pub struct GatherSettings {
     pub local_zone_only: bool,
     /// The tags by which interfaces opt out. Opting in is judged on the instance, before.
     pub consent: Consent,
+    /// The tags by which interfaces fix their target or filter, in place of the instance's choices.
+    pub fixed: FixedTags,
     /// What becomes of a target whose interfaces are not visible.
     pub unverifiable: UnverifiableTargets,
 }
@@ -45,18 +48,26 @@ pub struct GatherSettings {
 ///   "Traffic Mirroring considerations"). That target is rejected by `target` besides;
 /// - it is on the instance of a target's interface: a sensor that mirrors itself mirrors its own mirror.
 ///
-/// A target is rejected where EC2 does not show it or it can receive no IPv4 packet (`target`); where the
+/// A target is rejected where a tag fixes another one, as one of the interface's own or of the request's choices
+/// (`target`; a fixed one that is not among `targets` is rejected too, so that the rejections name it); where EC2 does not show it or it can receive no IPv4 packet (`target`); where the
 /// setting asks for local zones and none of its endpoints is in the source's (`availability-zone`); where its
 /// interfaces or their zones are not visible (`unverifiable`). With [`UnverifiableTargets::Allow`] the last is
 /// a candidate, without endpoints if none is visible, and an advisory says so.
 pub fn gather(
-    request: MirrorRequest,
+    mut request: MirrorRequest,
     observed_at: Timestamp,
     used_session_numbers: Vec<i32>,
     source: &NetworkInterface,
     targets: Vec<VisibleTarget>,
     settings: &GatherSettings,
 ) -> Candidacy {
+    let own = choices(
+        &source.tag_set,
+        &Consent::default(),
+        &settings.fixed,
+        &format!("interface {}", request.interface_id),
+    );
+    request.choices = with_own(std::mem::take(&mut request.choices), own);
     let address = source.private_ip_address.parse::<Ipv4Addr>().ok();
     let left_out = left_out(&request, source, address, &targets, settings);
     let mut candidacy = Candidacy {
@@ -73,6 +84,7 @@ pub fn gather(
         }),
         candidates: Vec::new(),
         rejections: Vec::new(),
+        admissions: Vec::new(),
         advisories: Vec::new(),
     };
     let Some(from) = candidacy.source.as_ref().filter(|_| candidacy.left_out.is_none()) else {
@@ -90,7 +102,29 @@ pub fn gather(
     };
 
     let mut advisories = Advisories::default();
+    let fixed = of_kind(&candidacy.request.choices, ChoiceKind::FixedTarget);
+    if let Some(choice) = fixed
+        && targets
+            .iter()
+            .all(|target| target.target_id.as_str() != choice.value)
+    {
+        candidacy.rejections.push(Rejection {
+            target_id: TargetId::as_given(&choice.value),
+            stage: RejectedBy::Target,
+            reason: "a tag fixes it, but it is not among the configured targets".to_owned(),
+            evidence: choice.reason.clone(),
+        });
+    }
     for target in targets {
+        if let Some(choice) = fixed.filter(|choice| target.target_id.as_str() != choice.value) {
+            candidacy.rejections.push(Rejection {
+                target_id: target.target_id,
+                stage: RejectedBy::Target,
+                reason: "a tag fixes another target".to_owned(),
+                evidence: choice.reason.clone(),
+            });
+            continue;
+        }
         match judge(from, target, settings, &mut advisories) {
             Ok(candidate) => candidacy.candidates.push(candidate),
             Err(rejection) => candidacy.rejections.push(rejection),
@@ -213,7 +247,7 @@ fn judge(
                 private_ip,
                 availability_zone: interface.availability_zone,
                 subnet_id: interface.subnet_id,
-                groups: interface.groups.into_iter().map(|group| group.group_id).collect(),
+                groups: Some(interface.groups.into_iter().map(|group| group.group_id).collect()),
             });
         } else if interface.private_ip_address.is_empty() {
             unusable.push(format!("{id} has no IPv4 address"));
@@ -255,7 +289,7 @@ fn judge(
         let zone_known = |endpoint: &Endpoint| {
             !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty()
         };
-        if !endpoints.iter().any(|endpoint| is_local(source, endpoint)) {
+        if !endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)) {
             let unknown: Vec<_> = endpoints
                 .iter()
                 .filter(|endpoint| !zone_known(endpoint))
@@ -290,9 +324,9 @@ fn judge(
             }
             advisories.note("its zone is not known, kept unchecked", &target_id);
         }
-        endpoints.retain(|endpoint| is_local(source, endpoint) || (allow && !zone_known(endpoint)));
+        endpoints.retain(|endpoint| source.shares_zone_with(endpoint) || (allow && !zone_known(endpoint)));
     }
-    let local = endpoints.iter().any(|endpoint| is_local(source, endpoint));
+    let local = endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint));
     Ok(Candidate {
         target_id,
         kind,

@@ -6,10 +6,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, apply, cidr_holds};
+use ipnet::IpNet;
+
+use super::{Advisories, Finding, MIRROR_PORT, Protocol, Rule, Truth, apply, holds, range};
 use crate::config::UnverifiableTargets;
 use crate::network::{NetworkAcl, NetworkAclEntry};
-use crate::pipeline::{Candidacy, RejectedBy};
+use crate::pipeline::{Candidacy, RejectedBy, Source};
 
 const RULE: Rule = Rule {
     stage: RejectedBy::NetworkAcl,
@@ -24,6 +26,9 @@ const RULE: Rule = Rule {
 /// 4789 from the source allows it; where none matches, the ACL's default denies. Where the subnet's ACL is not
 /// visible, or a malformed entry comes before the one that would decide, the endpoint is `unverifiable`, and
 /// the evidence names the subnet or the entry.
+///
+/// AWS does not say whether the outbound entries of the source's own subnet apply to mirrored packets: where they
+/// do not let them out to an endpoint that passes, an advisory tells, and nothing is rejected for it.
 pub fn filter_network_acls(
     candidacy: Candidacy,
     acls: &[NetworkAcl],
@@ -35,73 +40,186 @@ pub fn filter_network_acls(
             by_subnet.entry(&association.subnet_id).or_default().push(acl);
         }
     }
+    let acl_of = |subnet: &str| match by_subnet.get(subnet).map(Vec::as_slice) {
+        None | Some([]) => Err(format!("the network ACL of {subnet} is not visible")),
+        Some([acl, others @ ..]) => match others.iter().find(|other| *other != acl) {
+            None => Ok(*acl),
+            Some(other) => Err(format!(
+                "{} and {} both claim {subnet}",
+                acl.network_acl_id, other.network_acl_id
+            )),
+        },
+    };
     // What a subnet's ACL says depends on the source alone, and sensors share subnets.
     let mut judged: HashMap<String, Finding> = HashMap::new();
-    apply(candidacy, &RULE, unverifiable, |source, _, endpoint| {
+    let mut candidacy = apply(candidacy, &RULE, unverifiable, |source, _, endpoint| {
         let subnet = &endpoint.subnet_id;
         if subnet.is_empty() {
             return Finding::Unknown(format!("the subnet of {} is not known", endpoint.interface_id));
         }
         if *subnet == source.subnet_id {
-            return Finding::Passes;
+            return Finding::Passes(format!(
+                "{subnet}: the source's own subnet, no network ACL between"
+            ));
         }
         if let Some(finding) = judged.get(subnet) {
             return finding.clone();
         }
-        let finding = match by_subnet.get(subnet.as_str()).map(Vec::as_slice) {
-            None | Some([]) => Finding::Unknown(format!("the network ACL of {subnet} is not visible")),
-            Some([acl, others @ ..]) => match others.iter().find(|other| *other != acl) {
-                None => inbound(acl, source.private_ip),
-                Some(other) => Finding::Unknown(format!(
-                    "{} and {} both claim {subnet}",
-                    acl.network_acl_id, other.network_acl_id
-                )),
-            },
+        let finding = match acl_of(subnet) {
+            Ok(acl) => Entries::read(acl, Direction::Inbound).finding(source.private_ip),
+            Err(unknown) => Finding::Unknown(unknown),
         };
         judged.insert(subnet.clone(), finding.clone());
         finding
-    })
+    });
+    if let Some(source) = &candidacy.source
+        && let Ok(acl) = acl_of(&source.subnet_id)
+    {
+        let outbound = outbound_advisories(source, acl, &candidacy);
+        candidacy.advisories.extend(outbound.into_texts());
+    }
+    candidacy
 }
 
-/// The subnets whose ACLs decide: those of the endpoints that are left, other than the source's own.
+/// The subnets whose ACLs are asked for: those of the endpoints that are left, and for what leaves it the source's
+/// own; none where no endpoint is outside of that.
 pub fn subnets_to_describe(candidacy: &Candidacy) -> BTreeSet<String> {
-    let own = candidacy.source.as_ref().map_or("", |source| &source.subnet_id);
-    candidacy
+    let Some(source) = &candidacy.source else {
+        return BTreeSet::new();
+    };
+    let mut subnets: BTreeSet<_> = candidacy
         .candidates
         .iter()
         .flat_map(|candidate| &candidate.endpoints)
         .map(|endpoint| &endpoint.subnet_id)
-        .filter(|subnet| !subnet.is_empty() && *subnet != own)
+        .filter(|subnet| !subnet.is_empty() && **subnet != source.subnet_id)
         .cloned()
-        .collect()
+        .collect();
+    if !subnets.is_empty() && !source.subnet_id.is_empty() {
+        subnets.insert(source.subnet_id.clone());
+    }
+    subnets
 }
 
-fn inbound(acl: &NetworkAcl, source: Ipv4Addr) -> Finding {
-    let mut entries: Vec<_> = acl.entries.iter().filter(|entry| !entry.egress).collect();
-    entries.sort_by_key(|entry| entry.rule_number);
-    for entry in entries {
-        // Without an IPv4 block it is an entry for IPv6.
-        let Some(cidr) = &entry.cidr_block else { continue };
-        let matches = match (is_for_mirrored_packets(entry), cidr_holds(cidr, source)) {
-            (Truth::No, _) | (_, Truth::No) => continue,
-            (Truth::Yes, Truth::Yes) => true,
-            _ => false,
-        };
-        let evidence = || format!("{} rule {}", acl.network_acl_id, entry.rule_number);
-        return if !matches {
-            Finding::Unknown(format!("{} is malformed: {}", evidence(), in_words(entry, cidr)))
-        } else if entry.rule_action.eq_ignore_ascii_case("allow") {
-            Finding::Passes
-        } else if entry.rule_action.eq_ignore_ascii_case("deny") {
-            Finding::Blocked(format!("{}: {}", evidence(), in_words(entry, cidr)))
-        } else {
-            Finding::Unknown(format!("{} is malformed: {}", evidence(), in_words(entry, cidr)))
-        };
+fn outbound_advisories(source: &Source, acl: &NetworkAcl, candidacy: &Candidacy) -> Advisories {
+    let mut advisories = Advisories::default();
+    let entries = Entries::read(acl, Direction::Outbound);
+    for candidate in &candidacy.candidates {
+        let elsewhere = candidate
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.subnet_id != source.subnet_id);
+        for endpoint in elsewhere {
+            if let Finding::Blocked(evidence) | Finding::Unknown(evidence) =
+                entries.finding(endpoint.private_ip)
+            {
+                advisories.note(
+                    format!(
+                        "the network ACL of the source's own subnet may not let the packets out, though AWS does not \
+                         say that it applies to mirrored ones: {evidence}"
+                    ),
+                    &candidate.target_id,
+                );
+            }
+        }
     }
-    Finding::Blocked(format!(
-        "{}: no inbound rule matches udp {MIRROR_PORT} from {source}, and the default is deny",
-        acl.network_acl_id
-    ))
+    advisories
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Inbound,
+    Outbound,
+}
+
+impl Direction {
+    fn adjective(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+
+    fn preposition(self) -> &'static str {
+        match self {
+            Self::Inbound => "from",
+            Self::Outbound => "to",
+        }
+    }
+}
+
+/// The entries of an ACL, in one direction, that could be for mirrored packets, in the order in which they are
+/// tried.
+struct Entries<'a> {
+    acl: &'a str,
+    direction: Direction,
+    in_order: Vec<Tried<'a>>,
+}
+
+struct Tried<'a> {
+    entry: &'a NetworkAclEntry,
+    cidr: &'a str,
+    /// Nothing where it is malformed.
+    range: Option<IpNet>,
+    is_for_mirrored_packets: Truth,
+}
+
+impl<'a> Entries<'a> {
+    fn read(acl: &'a NetworkAcl, direction: Direction) -> Self {
+        let mut in_order: Vec<_> = acl
+            .entries
+            .iter()
+            .filter(|entry| entry.egress == (direction == Direction::Outbound))
+            .filter_map(|entry| {
+                // Without an IPv4 block it is an entry for IPv6.
+                let cidr = entry.cidr_block.as_deref()?;
+                let is_for_mirrored_packets = is_for_mirrored_packets(entry);
+                (is_for_mirrored_packets != Truth::No).then(|| Tried {
+                    entry,
+                    cidr,
+                    range: range(cidr),
+                    is_for_mirrored_packets,
+                })
+            })
+            .collect();
+        in_order.sort_by_key(|tried| tried.entry.rule_number);
+        Self {
+            acl: &acl.network_acl_id,
+            direction,
+            in_order,
+        }
+    }
+
+    /// What the first entry that matches says of packets from or to this address.
+    fn finding(&self, address: Ipv4Addr) -> Finding {
+        for tried in &self.in_order {
+            let matches = match (tried.is_for_mirrored_packets, holds(tried.range, address)) {
+                (_, Truth::No) => continue,
+                (Truth::Yes, Truth::Yes) => true,
+                _ => false,
+            };
+            let evidence = format!("{} rule {}", self.acl, tried.entry.rule_number);
+            let words = in_words(tried.entry, self.direction, tried.cidr);
+            let action = &tried.entry.rule_action;
+            return if matches && action.eq_ignore_ascii_case("allow") {
+                Finding::Passes(format!("{evidence}: {words}"))
+            } else if matches && action.eq_ignore_ascii_case("deny") {
+                Finding::Blocked(format!("{evidence}: {words}"))
+            } else {
+                Finding::Unknown(format!("{evidence} is malformed: {words}"))
+            };
+        }
+        Finding::Blocked(format!(
+            "{}: no {} rule matches udp {MIRROR_PORT} {}, and the default is deny",
+            self.acl,
+            self.direction.adjective(),
+            match self.direction {
+                Direction::Inbound => format!("from {address}"),
+                // The same words for every endpoint, so that it is told once.
+                Direction::Outbound => "to it".to_owned(),
+            },
+        ))
+    }
 }
 
 /// Whether an entry's protocol and ports cover UDP 4789. Both ends of a range belong to it; without ports it is
@@ -120,24 +238,18 @@ fn is_for_mirrored_packets(entry: &NetworkAclEntry) -> Truth {
 }
 
 /// An entry as an engineer would write it, such as `deny udp 4000-5000 from 10.0.0.0/8`.
-fn in_words(entry: &NetworkAclEntry, cidr: &str) -> String {
-    let action = &entry.rule_action;
+fn in_words(entry: &NetworkAclEntry, direction: Direction, cidr: &str) -> String {
     let number = |port: Option<i32>| port.map_or_else(|| "?".to_owned(), |port| port.to_string());
-    match (Protocol::of(&entry.protocol), &entry.port_range) {
-        (Protocol::All, _) => format!("{action} all from {cidr}"),
+    let what = match (Protocol::of(&entry.protocol), &entry.port_range) {
+        (Protocol::All, _) => "all".to_owned(),
         (Protocol::Udp, Some(ports)) if ports.from.is_some() && ports.from == ports.to => {
-            format!("{action} udp {} from {cidr}", number(ports.from))
+            format!("udp {}", number(ports.from))
         }
         (Protocol::Udp, Some(ports)) if ports.from.is_some() || ports.to.is_some() => {
-            format!(
-                "{action} udp {}-{} from {cidr}",
-                number(ports.from),
-                number(ports.to)
-            )
+            format!("udp {}-{}", number(ports.from), number(ports.to))
         }
-        (Protocol::Udp, _) => format!("{action} udp from {cidr}"),
-        (Protocol::Other | Protocol::Malformed, _) => {
-            format!("{action} protocol `{}` from {cidr}", entry.protocol)
-        }
-    }
+        (Protocol::Udp, _) => "udp".to_owned(),
+        (Protocol::Other | Protocol::Malformed, _) => format!("protocol `{}`", entry.protocol),
+    };
+    format!("{} {what} {} {cidr}", entry.rule_action, direction.preposition())
 }

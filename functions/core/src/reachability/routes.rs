@@ -55,7 +55,10 @@ pub fn filter_routes(
         .map(|source| table_of(source, route_tables).map(|table| Table::read(table, prefix_lists)));
     apply(candidacy, &RULE, unverifiable, |source, _, endpoint| {
         if is_neighbour(source, endpoint) {
-            return Finding::Passes;
+            return Finding::Passes(format!(
+                "{}: the source's own subnet, no route needed",
+                source.subnet_id
+            ));
         }
         match &table {
             Some(Ok(table)) => table.finding(endpoint.private_ip),
@@ -314,7 +317,7 @@ impl<'a> Table<'a> {
             return Finding::Blocked(format!("{}: no route to {address}", self.id));
         };
         match decided.carries {
-            Truth::Yes => Finding::Passes,
+            Truth::Yes => Finding::Passes(format!("{}: {}", self.id, way.in_words())),
             Truth::No if is_in_state(way.route, "blackhole") => {
                 Finding::Blocked(format!("{}: {} is a blackhole", self.id, way.in_words()))
             }

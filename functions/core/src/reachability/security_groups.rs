@@ -7,7 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds};
 use crate::config::UnverifiableTargets;
-use crate::network::{IpPermission, PrefixListEntry, SecurityGroup, UserIdGroupPair};
+use crate::network::{
+    GroupIdentifier, IpPermission, NetworkInterface, PrefixListEntry, SecurityGroup, UserIdGroupPair,
+};
 use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source, TargetKind};
 
 const RULE: Rule = Rule {
@@ -16,6 +18,8 @@ const RULE: Rule = Rule {
     unknown: "it cannot be told whether its security groups let the source in",
     unseen: "its security groups are not visible to this account, unchecked",
 };
+
+const NOT_READ: &str = "the security groups of its interface are not known";
 
 const NO_GROUPS_ON_NLB: &str =
     "a load balancer without security groups: those of its own targets are not checked";
@@ -31,6 +35,8 @@ const NO_GROUPS_ON_GWLBE: &str =
 /// A Network Load Balancer without groups passes, and so does a Gateway Load Balancer endpoint, which has none
 /// (AWS PrivateLink guide, "Access virtual appliances"), each with an advisory. A plain interface without
 /// groups lets nothing in.
+///
+/// The groups of the endpoints that stay are taken out: they are judged, and need not be handed on.
 #[allow(clippy::implicit_hasher, reason = "both maps are made for this call")]
 pub fn filter_security_groups(
     candidacy: Candidacy,
@@ -40,30 +46,73 @@ pub fn filter_security_groups(
 ) -> Candidacy {
     // What a group says depends on the source alone, and sensors share groups.
     let mut judged: HashMap<String, Judged> = HashMap::new();
-    apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
+    let mut candidacy = apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
         if kind == TargetKind::GatewayLoadBalancerEndpoint {
             return Finding::Unchecked(NO_GROUPS_ON_GWLBE);
         }
-        if endpoint.groups.is_empty() {
-            return match kind {
-                TargetKind::NetworkLoadBalancer => Finding::Unchecked(NO_GROUPS_ON_NLB),
-                _ => Finding::Blocked(format!("{} has no security group", endpoint.interface_id)),
-            };
-        }
-        for id in &endpoint.groups {
+        let own = match (endpoint.groups.as_deref(), kind) {
+            (None, _) => return Finding::Unknown(format!("{}: {NOT_READ}", endpoint.interface_id)),
+            (Some([]), TargetKind::NetworkLoadBalancer) => return Finding::Unchecked(NO_GROUPS_ON_NLB),
+            (Some([]), _) => {
+                return Finding::Blocked(format!("{} has no security group", endpoint.interface_id));
+            }
+            (Some(own), _) => own,
+        };
+        for id in own {
             if !judged.contains_key(id) {
                 judged.insert(id.clone(), judge_group(id, groups.get(id), source, prefix_lists));
             }
         }
-        together(source, endpoint, &judged)
-    })
+        together(source, own, &judged)
+    });
+    for endpoint in candidacy
+        .candidates
+        .iter_mut()
+        .flat_map(|candidate| &mut candidate.endpoints)
+    {
+        endpoint.groups = None;
+    }
+    candidacy
 }
 
 /// Every group of every endpoint that is left, except where groups do not count.
 pub fn groups_to_describe(candidacy: &Candidacy) -> BTreeSet<String> {
     group_judged_endpoints(candidacy)
-        .flat_map(|endpoint| endpoint.groups.iter().cloned())
+        .flat_map(|endpoint| endpoint.groups.iter().flatten().cloned())
         .collect()
+}
+
+/// The interfaces whose groups were not handed on ([`Candidacy::shed_groups`]): to be read, and given to
+/// [`with_groups`].
+pub fn interfaces_to_read(candidacy: &Candidacy) -> BTreeSet<String> {
+    group_judged_endpoints(candidacy)
+        .filter(|endpoint| endpoint.groups.is_none())
+        .map(|endpoint| endpoint.interface_id.clone())
+        .collect()
+}
+
+/// The candidacy with the groups of these interfaces. One that is not among them stays without, and so cannot be
+/// verified.
+pub fn with_groups(mut candidacy: Candidacy, interfaces: &[NetworkInterface]) -> Candidacy {
+    let groups: HashMap<&str, &[GroupIdentifier]> = interfaces
+        .iter()
+        .map(|interface| {
+            (
+                interface.network_interface_id.as_str(),
+                interface.groups.as_slice(),
+            )
+        })
+        .collect();
+    for endpoint in candidacy
+        .candidates
+        .iter_mut()
+        .flat_map(|candidate| &mut candidate.endpoints)
+    {
+        if let Some(groups) = groups.get(endpoint.interface_id.as_str()) {
+            endpoint.groups = Some(groups.iter().map(|group| group.group_id.clone()).collect());
+        }
+    }
+    candidacy
 }
 
 /// The prefix lists on which a verdict hangs: of rules that could admit UDP 4789, of endpoints that nothing else
@@ -81,16 +130,15 @@ pub fn prefix_lists_to_read(
     let mut lists = BTreeSet::new();
     for endpoint in group_judged_endpoints(candidacy) {
         let mut admitted = false;
-        for id in &endpoint.groups {
+        let own = || endpoint.groups.iter().flatten();
+        for id in own() {
             admitted |= *admits
                 .entry(id)
-                .or_insert_with(|| judge_group(id, groups.get(id), source, &unread).admits);
+                .or_insert_with(|| judge_group(id, groups.get(id), source, &unread).admits.is_some());
         }
         if !admitted {
             lists.extend(
-                endpoint
-                    .groups
-                    .iter()
+                own()
                     .filter_map(|id| groups.get(id))
                     .flat_map(|group| &group.ip_permissions)
                     .filter(|permission| is_for_mirrored_packets(permission) != Truth::No)
@@ -113,17 +161,18 @@ fn group_judged_endpoints(candidacy: &Candidacy) -> impl Iterator<Item = &Endpoi
 /// What one group says of the source.
 #[derive(Default)]
 struct Judged {
-    admits: bool,
+    /// The rule that admits it, in words.
+    admits: Option<String>,
     rules: usize,
     doubts: Vec<String>,
 }
 
-fn together(source: &Source, endpoint: &Endpoint, judged: &HashMap<String, Judged>) -> Finding {
+fn together(source: &Source, own: &[String], judged: &HashMap<String, Judged>) -> Finding {
     let mut rules = 0;
     let mut doubts = Vec::new();
-    for group in endpoint.groups.iter().filter_map(|id| judged.get(id)) {
-        if group.admits {
-            return Finding::Passes;
+    for group in own.iter().filter_map(|id| judged.get(id)) {
+        if let Some(rule) = &group.admits {
+            return Finding::Passes(rule.clone());
         }
         rules += group.rules;
         doubts.extend(group.doubts.iter().cloned());
@@ -132,7 +181,7 @@ fn together(source: &Source, endpoint: &Endpoint, judged: &HashMap<String, Judge
         let plural = if rules == 1 { "" } else { "s" };
         Finding::Blocked(format!(
             "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
-            endpoint.groups.join(", "),
+            own.join(", "),
             source.private_ip
         ))
     } else {
@@ -162,16 +211,16 @@ fn judge_group(
             continue;
         }
         let mut doubts = Vec::new();
-        let is_for_source = is_for_source(permission, source, prefix_lists, &mut doubts);
+        let held_by = source_in(permission, source, prefix_lists, &mut doubts);
         if for_packets == Truth::Unknown {
-            if is_for_source || !doubts.is_empty() {
+            if held_by.is_some() || !doubts.is_empty() {
                 add_new(
                     &mut judged.doubts,
                     format!("{id} has a rule with {}", malformed(permission)),
                 );
             }
-        } else if is_for_source {
-            judged.admits = true;
+        } else if let Some(range) = held_by {
+            judged.admits = Some(format!("{id}: {} from {range}", traffic(permission)));
             return judged;
         } else {
             for doubt in doubts {
@@ -204,23 +253,37 @@ fn is_for_mirrored_packets(permission: &IpPermission) -> Truth {
     }
 }
 
-/// Whether the source is among a rule's sources. What cannot be told goes to `doubts`.
-fn is_for_source(
+/// What a rule is for, as an engineer would write it, such as `udp 4000-5000`.
+fn traffic(permission: &IpPermission) -> String {
+    match (
+        Protocol::of(&permission.ip_protocol),
+        permission.from_port,
+        permission.to_port,
+    ) {
+        (Protocol::All, ..) => "all traffic".to_owned(),
+        (_, Some(from @ 0..), Some(to)) if from == to => format!("udp {from}"),
+        (_, Some(from @ 0..), Some(to)) => format!("udp {from}-{to}"),
+        _ => "udp".to_owned(),
+    }
+}
+
+/// Which of a rule's sources holds the source, if one does. What cannot be told goes to `doubts`.
+fn source_in(
     permission: &IpPermission,
     source: &Source,
     prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
     doubts: &mut Vec<String>,
-) -> bool {
-    if permission
+) -> Option<String> {
+    if let Some(pair) = permission
         .user_id_group_pairs
         .iter()
-        .any(|pair| is_member(source, pair))
+        .find(|pair| is_member(source, pair))
     {
-        return true;
+        return Some(format!("members of {}", pair.group_id));
     }
     for range in &permission.ip_ranges {
         match cidr_holds(&range.cidr_ip, source.private_ip) {
-            Truth::Yes => return true,
+            Truth::Yes => return Some(range.cidr_ip.clone()),
             Truth::No => {}
             Truth::Unknown => doubts.push(format!("the malformed range `{}`", range.cidr_ip)),
         }
@@ -232,7 +295,7 @@ fn is_for_source(
         };
         for entry in entries {
             match cidr_holds(&entry.cidr, source.private_ip) {
-                Truth::Yes => return true,
+                Truth::Yes => return Some(format!("{} in {}", entry.cidr, list.prefix_list_id)),
                 Truth::No => {}
                 Truth::Unknown => doubts.push(format!(
                     "{}, which has the malformed entry `{}`",
@@ -241,7 +304,7 @@ fn is_for_source(
             }
         }
     }
-    false
+    None
 }
 
 /// Whether the source is a member of the group that a rule names. A group of a peered VPC counts while the

@@ -242,17 +242,92 @@ fn a_target_is_rejected_by_the_rule_that_takes_its_last_endpoint() {
 }
 
 #[test]
-fn the_subnets_asked_for_are_the_endpoints_other_than_the_sources() {
+fn the_subnets_asked_for_are_the_endpoints_and_the_sources_own_where_packets_leave_it() {
     let neighbour = Endpoint {
         subnet_id: SOURCE_SUBNET.into(),
         ..endpoint(2, &[])
     };
     let candidacy = one(
         TargetKind::NetworkLoadBalancer,
-        vec![endpoint(1, &[]), neighbour, endpoint(3, &[])],
+        vec![endpoint(1, &[]), neighbour.clone(), endpoint(3, &[])],
     );
     assert_eq!(
         subnets_to_describe(&candidacy),
-        BTreeSet::from([SENSOR_SUBNET.to_owned()])
+        BTreeSet::from([SENSOR_SUBNET.to_owned(), SOURCE_SUBNET.to_owned()])
+    );
+    let candidacy = one(TargetKind::NetworkInterface, vec![neighbour]);
+    assert_eq!(subnets_to_describe(&candidacy), BTreeSet::new());
+}
+
+#[test]
+fn what_lets_the_source_in_is_the_evidence_of_an_admission() {
+    let allow = json!([entry(100, "allow", "17", Some((4789, 4789)), "10.0.0.0/8")]);
+    let left = filter_network_acls(
+        one(TargetKind::NetworkInterface, vec![endpoint(1, &[])]),
+        &[acl(&allow)],
+        REJECT,
+    );
+    assert_eq!(left.admissions.len(), 1);
+    assert_eq!(left.admissions[0].stage, RejectedBy::NetworkAcl);
+    assert_eq!(
+        left.admissions[0].evidence,
+        "acl-1 rule 100: allow udp 4789 from 10.0.0.0/8"
+    );
+}
+
+/// The advisories where the source's own subnet has an ACL with these outbound entries.
+fn outbound(entries: &[Value]) -> Vec<String> {
+    let sensors = acl(&json!([entry(100, "allow", "-1", None, "0.0.0.0/0")]));
+    let mut own = acl(&Value::Array(
+        entries
+            .iter()
+            .map(|entry| {
+                let mut entry = entry.clone();
+                entry["Egress"] = json!(true);
+                entry
+            })
+            .collect(),
+    ));
+    own.network_acl_id = "acl-own".into();
+    own.associations[0].subnet_id = SOURCE_SUBNET.into();
+    let neighbour = Endpoint {
+        subnet_id: SOURCE_SUBNET.into(),
+        ..endpoint(2, &[])
+    };
+    let candidacy = one(TargetKind::NetworkLoadBalancer, vec![endpoint(1, &[]), neighbour]);
+    let left = filter_network_acls(candidacy, &[sensors, own], REJECT);
+    assert_eq!(verdict(&left), None, "nothing is rejected for it");
+    left.advisories
+}
+
+#[test]
+fn outbound_entries_of_the_sources_subnet_are_told_where_they_let_nothing_out() {
+    let allow = entry(100, "allow", "-1", None, "0.0.0.0/0");
+    assert_eq!(outbound(std::slice::from_ref(&allow)), [""; 0]);
+    let deny = entry(90, "deny", "17", Some((4789, 4789)), "10.0.0.0/8");
+    let told = outbound(&[deny, allow.clone()]);
+    assert_eq!(
+        told.len(),
+        1,
+        "the endpoint in the source's own subnet is not meant"
+    );
+    assert!(
+        told[0].ends_with("acl-own rule 90: deny udp 4789 to 10.0.0.0/8"),
+        "{told:?}"
+    );
+    let told = outbound(&[default_deny()]);
+    assert!(
+        told[0].ends_with("acl-own rule 32767: deny all to 0.0.0.0/0"),
+        "{told:?}"
+    );
+    let told = outbound(&[]);
+    assert!(
+        told[0].ends_with("acl-own: no outbound rule matches udp 4789 to it, and the default is deny"),
+        "{told:?}"
+    );
+    assert_eq!(
+        outbound(&[allow, default_deny()]),
+        [""; 0],
+        "the first that matches decides"
     );
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mirrorstep_core::TargetId;
-use mirrorstep_core::config::{Consent, UnverifiableTargets};
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::network::{
     Attachment, GroupIdentifier, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup,
     TrafficMirrorTarget,
@@ -27,6 +27,7 @@ pub fn request() -> MirrorRequest {
         interface_id: "eni-00000000000000001".parse().unwrap(),
         instance_id: "i-00000000000000001".parse().unwrap(),
         instance_name: None,
+        choices: Vec::new(),
     }
 }
 
@@ -110,6 +111,7 @@ pub fn settings() -> GatherSettings {
     GatherSettings {
         local_zone_only: true,
         consent: Consent::default(),
+        fixed: FixedTags::default(),
         unverifiable: UnverifiableTargets::Reject,
     }
 }
@@ -146,7 +148,7 @@ pub fn endpoint(number: usize, groups: &[&str]) -> Endpoint {
         private_ip: "10.0.2.9".parse().unwrap(),
         availability_zone: ZONE.into(),
         subnet_id: SENSOR_SUBNET.into(),
-        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
     }
 }
 
@@ -165,6 +167,7 @@ pub fn one(kind: TargetKind, endpoints: Vec<Endpoint>) -> Candidacy {
             endpoints,
         }],
         rejections: Vec::new(),
+        admissions: Vec::new(),
         advisories: Vec::new(),
     }
 }

@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod choices;
+mod scale;
+
 use std::collections::{BTreeMap, HashSet};
 
 use ec2_sim::{Fault, Options, Throttle};
@@ -408,19 +411,7 @@ async fn sensors_blocked_by_group_and_by_acl_are_rejected_with_evidence() {
         "IpPermissions": [{"IpProtocol": "17", "FromPort": 4789, "ToPort": 4789,
                            "IpRanges": [{"CidrIp": "192.168.0.0/16"}]}],
     }));
-    let first = interface_id(0x5000);
-    let change = |interface: &mut Value, change: &dyn Fn(&mut Value)| {
-        if interface["NetworkInterfaceId"] == first {
-            change(interface);
-        }
-    };
-    let close = |interface: &mut Value| interface["Groups"] = json!([{"GroupId": "sg-0000000000000000c"}]);
-    for interface in scene.list("NetworkInterfaces") {
-        change(interface, &close);
-    }
-    for reservation in scene.list("Reservations") {
-        change(&mut reservation["Instances"][0]["NetworkInterfaces"][0], &close);
-    }
+    scene.set_groups(&interface_id(0x5000), &["sg-0000000000000000c"]);
     let entries = scene.list("NetworkAcls")[0]["Entries"].as_array_mut().unwrap();
     entries.insert(
         0,
@@ -669,6 +660,32 @@ async fn a_full_sensor_is_remembered_and_another_one_picked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_execution_that_meets_a_full_sensor_tells_of_it() {
+    let mut scene = Scene::new();
+    let small = scene.sensor(0, "m5.large");
+    let busy = scene.sensor(0, "m5.24xlarge");
+    let instances: Vec<String> = (0..11).map(|n| scene.instance(n + 1, 0, 1)).collect();
+    for number in 0x900..0x914 {
+        scene.instance(number, 0, 1);
+        scene.session(number, &busy);
+    }
+    let pipeline = scene.pipeline(Options::default());
+    for instance in &instances[..10] {
+        pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+    }
+    let ended = pipeline
+        .mirror_instance("eleventh", Pipeline::running(&instances[10]))
+        .await;
+    let output = ended.interfaces[0].1.result.as_ref().unwrap();
+    assert_eq!(output["targetId"], json!(busy));
+    assert_eq!(output["rejections"].as_array().unwrap().len(), 1, "{output}");
+    assert_eq!(output["rejections"][0]["targetId"], json!(small));
+    assert_eq!(output["rejections"][0]["stage"], "capacity");
+}
+
+#[tokio::test(start_paused = true)]
 async fn defect_12_when_every_sensor_is_full_the_execution_fails_and_says_so() {
     let mut scene = Scene::new();
     scene.sensor(0, "m5.large");
@@ -793,11 +810,7 @@ async fn sensors_that_have_sessions_already_start_with_their_load() {
         let number = 0x900 + n;
         scene.instance(number, 0, 1);
         let target = scene.targets[0].clone();
-        scene.list("TrafficMirrorSessions").push(json!({
-            "TrafficMirrorSessionId": format!("tms-{number:017x}"), "TrafficMirrorTargetId": target,
-            "TrafficMirrorFilterId": FILTER, "NetworkInterfaceId": interface_id(number), "SessionNumber": 1,
-            "OwnerId": "000000000000", "VirtualNetworkId": number,
-        }));
+        scene.session(number, &target);
     }
     let pipeline = scene.pipeline(Options::default());
     for instance in &instances {
@@ -838,6 +851,45 @@ async fn remote_sensors_are_picked_only_when_no_local_one_is_left() {
         ),
         (10, 2)
     );
+
+    // What a session to another zone costs is told with it, and the full sensor with why it was not taken.
+    let instance = scene.instance(13, 0, 1);
+    let aws = scene.account(Options::default());
+    let pipeline = Pipeline::new(aws, &scene.targets[1..], FILTER).with("LOCAL_ZONE_ONLY", "false");
+    let ended = pipeline
+        .mirror_instance("remote", Pipeline::running(&instance))
+        .await;
+    let output = ended.interfaces[0].1.result.as_ref().unwrap();
+    let advisory = output["advisories"][0].as_str().unwrap();
+    for word in [scene.targets[1].as_str(), "us-east-1a", "us-east-1b", "charged"] {
+        assert!(advisory.contains(word), "{advisory}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outbound_rules_that_may_hold_packets_back_are_told_and_reject_nothing() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let entries = scene.list("NetworkAcls")[0]["Entries"].as_array_mut().unwrap();
+    entries.push(
+        json!({"RuleNumber": 50, "Egress": true, "Protocol": "17", "RuleAction": "deny",
+               "CidrBlock": "10.0.0.0/8", "PortRange": {"From": 4789, "To": 4789}}),
+    );
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline
+        .mirror_instance("out", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    let advisories = &ended.interfaces[0].1.result.as_ref().unwrap()["advisories"];
+    assert_eq!(advisories.as_array().unwrap().len(), 1, "{advisories}");
+    let advisory = advisories[0].as_str().unwrap();
+    for word in [
+        scene.targets[0].as_str(),
+        scene.targets[1].as_str(),
+        "acl-00000000000000001 rule 50: deny udp 4789 to 10.0.0.0/8",
+    ] {
+        assert!(advisory.contains(word), "{advisory}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
