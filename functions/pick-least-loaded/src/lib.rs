@@ -1,5 +1,6 @@
 //! Stage `pick-least-loaded`: reserves a place on the least loaded candidate in the ledger.
 
+use jiff::Timestamp;
 use mirrorstep_core::assignment::SensorLoad;
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::pipeline::{
@@ -130,8 +131,12 @@ fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
         stage: RejectedBy::Capacity,
         reason: "EC2 said that the target takes no more sessions".to_owned(),
         evidence: format!(
-            "{} sessions in the ledger, {} others",
-            load.sessions, load.external
+            "left alone{}; {} sessions in the ledger, {} others in this account",
+            load.full_until
+                .and_then(|until| Timestamp::from_millisecond(until).ok())
+                .map_or_else(String::new, |until| format!(" until {until:.0}")),
+            load.sessions,
+            load.external
         ),
     };
     loads

@@ -4,7 +4,7 @@ mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mirrorstep_core::pipeline::{Outcome, Rejection};
+use mirrorstep_core::pipeline::{Outcome, RejectedBy, Rejection};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub struct Report {
     pub spread_within_zone: usize,
     /// For each zone, the most sessions of a sensor less the fewest, among sensors with the same candidates.
     pub spread_by_zone: BTreeMap<String, usize>,
+    /// How often each rule turned a target down.
+    pub rejections_by_rule: BTreeMap<RejectedBy, usize>,
     /// How many interfaces have more than one session.
     pub duplicates: usize,
     /// The ledger and EC2 agree.
@@ -112,6 +114,10 @@ impl Report {
                 .or_default()
                 .push(&session.target_id);
         }
+        let mut rejections_by_rule = BTreeMap::new();
+        for rejection in fates.values().flat_map(|fate| &fate.rejections) {
+            *rejections_by_rule.entry(rejection.stage).or_default() += 1;
+        }
         let spread_by_zone = spread_by_zone(findings.sensors, &fates, &sessions_by_target);
 
         let mut problems = Vec::new();
@@ -151,6 +157,7 @@ impl Report {
             sessions_by_target,
             spread_within_zone: spread_by_zone.values().copied().max().unwrap_or_default(),
             spread_by_zone,
+            rejections_by_rule,
             duplicates,
             ledger_agrees: findings.audit.disagreements.is_empty(),
             ec2_calls: ec2_calls(&findings.calls),

@@ -1,7 +1,8 @@
 //! A made-up account: a fleet that is about to start, the sensors for it, and what ought to come out.
 //!
-//! Three zones, two peered VPCs, and of every kind of sensor and instance one at least. What ought to come out
-//! is known by construction, from where each thing was put, and not by the rules that are to be checked.
+//! Three zones, two peered VPCs and one apart, and of every kind of sensor and instance one at least. Beside the
+//! sensors stand targets that nobody can use, one for each rule that no sensor breaks. What ought to come out is
+//! known by construction, from where each thing was put, and not by the rules that are to be checked.
 
 mod snapshot;
 
@@ -56,8 +57,10 @@ const SIZING: [Sizing; 3] = [
 pub struct Scenario {
     /// The world as a snapshot.
     pub snapshot: Value,
-    /// The sensors, by zone.
+    /// The sensors, by zone, and after them the targets that nobody can use.
     pub sensors: Vec<Sensor>,
+    /// A target that is configured, and does not exist any more.
+    pub decommissioned: String,
     /// What ought to become of each interface of the instances that start.
     pub expected: BTreeMap<String, Expected>,
 }
@@ -84,7 +87,19 @@ pub enum Blocked {
     SecurityGroup,
     /// The network ACL of its subnet denies UDP 4789.
     NetworkAcl,
+    /// It is in a VPC to which nothing leads.
+    Route,
+    /// Another account's sources take all its room, and this account does not see them.
+    Capacity,
+    /// Another account shares it, and its interface is not visible.
+    Unverifiable,
 }
+
+/// The targets that nobody can use, beside the sensors.
+const USELESS: [Blocked; 3] = [Blocked::Route, Blocked::Capacity, Blocked::Unverifiable];
+
+/// The zone of the largest part of the fleet, where these are.
+const MAIN_ZONE: usize = 1;
 
 /// What ought to become of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +124,18 @@ impl Sensor {
                 blocked: Some(Blocked::NetworkAcl),
                 ..
             } => "blocked by its network ACL",
+            Self {
+                blocked: Some(Blocked::Route),
+                ..
+            } => "in a VPC to which no route leads",
+            Self {
+                blocked: Some(Blocked::Capacity),
+                ..
+            } => "full of another account's sources",
+            Self {
+                blocked: Some(Blocked::Unverifiable),
+                ..
+            } => "another account's, its interface not visible",
             Self { starts: true, .. } => "its own instance starts too",
             Self { zone, .. } if *zone == ZONES[2] => "in a zone of its own",
             _ => "",
@@ -143,9 +170,11 @@ impl Scenario {
         let mut scenario = Self {
             snapshot: Value::Null,
             sensors: Vec::new(),
+            decommissioned: builder.id("tmt"),
             expected: BTreeMap::new(),
         };
         scenario.add_sensors(&fleet, &mut builder);
+        scenario.add_useless_targets(&mut builder);
         for shape in fleet.iter().filter(|shape| shape.role != Role::Sensor) {
             let opted_out = shape.role == Role::OptedOut;
             for interface in builder.workload(shape, opted_out) {
@@ -193,6 +222,26 @@ impl Scenario {
         }
     }
 
+    fn add_useless_targets(&mut self, builder: &mut Builder) {
+        for blocked in USELESS {
+            let instance_type = "m5.large";
+            let (target_id, zone) = if blocked == Blocked::Unverifiable {
+                (builder.target_of_another_account(), "")
+            } else {
+                let number = self.sensors.len();
+                let made = builder.sensor(number, MAIN_ZONE, instance_type, Some(blocked), false);
+                (made.target_id, ZONES[MAIN_ZONE])
+            };
+            self.sensors.push(Sensor {
+                target_id,
+                zone,
+                capacity: 0,
+                blocked: Some(blocked),
+                starts: false,
+            });
+        }
+    }
+
     /// The targets of a zone that can receive.
     fn usable(&self, zone: &str) -> BTreeSet<String> {
         let usable = self
@@ -227,7 +276,7 @@ fn fleet(instances: usize, random: &mut Rng) -> Vec<Shape> {
             };
             let mut zone = ZONE_OF[index % ZONE_OF.len()];
             if interfaces_in[zone] + interfaces > SIZING[zone].most_interfaces {
-                zone = 1;
+                zone = MAIN_ZONE;
             }
             if role == Role::Workload {
                 interfaces_in[zone] += interfaces;
@@ -291,7 +340,8 @@ mod tests {
                 .sensors
                 .iter()
                 .map(|sensor| sensor.target_id.len() + 1)
-                .sum();
+                .sum::<usize>()
+                + scenario.decommissioned.len();
             assert!(
                 ids < 4096,
                 "the parameter TargetIds of CloudFormation takes 4096 characters"
@@ -303,8 +353,11 @@ mod tests {
     fn the_default_fleet_has_eight_sensors_and_one_of_each_kind() {
         for seed in 0..50 {
             let scenario = scenario(40, seed);
-            assert_eq!(scenario.sensors.len(), 8);
-            for blocked in [Blocked::SecurityGroup, Blocked::NetworkAcl] {
+            assert_eq!(scenario.sensors.len(), 8 + USELESS.len());
+            for blocked in [Blocked::SecurityGroup, Blocked::NetworkAcl]
+                .into_iter()
+                .chain(USELESS)
+            {
                 assert_eq!(
                     scenario
                         .sensors
@@ -341,6 +394,12 @@ mod tests {
             assert!((1..40).contains(&public));
             let vpcs: BTreeSet<&str> = stopped.iter().map(|i| i["VpcId"].as_str().unwrap()).collect();
             assert_eq!(vpcs.len(), 2);
+            let targets = list(&scenario, "TrafficMirrorTargets");
+            assert!(
+                targets
+                    .iter()
+                    .all(|target| target["TrafficMirrorTargetId"] != *scenario.decommissioned)
+            );
             assert!(
                 scenario
                     .expected

@@ -206,10 +206,13 @@ impl World {
     /// The template's parameters: what this world needs, and what was given on the command line in its place.
     pub fn parameters(&self, options: &StackOptions) -> Vec<(String, String)> {
         let given = |key: &str| options.parameters.iter().any(|parameter| parameter.key == key);
+        let decommissioned = self.scenario.iter().map(|scenario| &scenario.decommissioned);
         let ids: Vec<&str> = self
             .sensors
             .iter()
-            .map(|sensor| sensor.target_id.as_str())
+            .map(|sensor| &sensor.target_id)
+            .chain(decommissioned)
+            .map(String::as_str)
             .collect();
         let mut parameters = BTreeMap::new();
         // The functions refuse to be given both.

@@ -52,8 +52,23 @@ pub(crate) fn describe<T: Row>(
     member: &str,
     paging: Paging,
 ) -> Result<Value, ApiError> {
-    let rows = select(context.horizon, params, table, T::ID)?;
-    let rows = rows.into_iter().map(|row| (row.id().to_owned(), row)).collect();
+    describe_where(context, params, table, member, paging, |_| true)
+}
+
+/// The same for those objects that are this account's to see.
+pub(crate) fn describe_where<T: Row>(
+    context: &Context<'_>,
+    params: &Params,
+    table: &Table<T>,
+    member: &str,
+    paging: Paging,
+    is_visible: impl Fn(&T) -> bool,
+) -> Result<Value, ApiError> {
+    let rows = select(context.horizon, params, table, T::ID)?
+        .into_iter()
+        .filter(|row| is_visible(row))
+        .map(|row| (row.id().to_owned(), row))
+        .collect();
     let (rows, next_token) = page(params, rows, T::ID, paging)?;
     Ok(listed(member, rows.into_iter().map(json).collect(), next_token))
 }

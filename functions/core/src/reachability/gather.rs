@@ -236,7 +236,10 @@ fn judge(
     let mut unusable = Vec::new();
     let mut unknown = Vec::new();
     if interfaces.is_empty() {
-        unknown.push(behind.to_owned());
+        unknown.push(match kind {
+            TargetKind::NetworkInterface => format!("EC2 does not show {behind}"),
+            _ => format!("EC2 shows no interface of {behind}"),
+        });
     }
     let mut endpoints = Vec::new();
     for interface in interfaces {

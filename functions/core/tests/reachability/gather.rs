@@ -152,7 +152,10 @@ fn a_target_whose_interface_is_not_shown_is_unverifiable_unless_allowed() {
     let candidacy = gathered(&source_interface(), vec![target.clone()], &settings());
     assert_eq!(
         verdict(&candidacy),
-        Some((RejectedBy::Unverifiable, "eni-5e000000000000001"))
+        Some((
+            RejectedBy::Unverifiable,
+            "EC2 does not show eni-5e000000000000001"
+        ))
     );
 
     let candidacy = gathered(&source_interface(), vec![target], &allowing());

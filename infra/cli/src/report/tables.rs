@@ -38,6 +38,7 @@ impl Report {
         let failed = (self.failed > 0).then(|| format!("{} failed executions", self.failed));
         writeln!(out, "{}", outcomes.chain(failed).collect::<Vec<_>>().join(", "))?;
         self.interfaces(out)?;
+        self.rejections(out)?;
         self.example(out)?;
 
         writeln!(out)?;
@@ -118,6 +119,42 @@ impl Report {
         }
         writeln!(out, "{table}")?;
         more(out, listed.len(), EXCEPTIONS_LISTED)
+    }
+
+    /// How often each rule turned a target down, and one case of each.
+    fn rejections(&self, out: &mut String) -> fmt::Result {
+        let mut table = table(&[
+            "rejected by",
+            "times",
+            "target, for example",
+            "interface",
+            "reason",
+            "evidence",
+        ]);
+        for (rule, times) in &self.rejections_by_rule {
+            let of_rule = |(interface, fate): (&String, &Fate)| {
+                let rejection = fate
+                    .rejections
+                    .iter()
+                    .find(|rejection| rejection.stage == *rule)?;
+                Some((interface.clone(), rejection.clone()))
+            };
+            let Some((interface, example)) = self.fates.iter().find_map(of_rule) else {
+                continue;
+            };
+            table.add_row([
+                ByRule(*rule).to_string(),
+                times.to_string(),
+                example.target_id.to_string(),
+                interface,
+                example.reason,
+                example.evidence,
+            ]);
+        }
+        if self.rejections_by_rule.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nTargets turned down, by rule\n{table}")
     }
 
     /// The interface whose targets were turned down for the most different reasons.

@@ -11,8 +11,16 @@ use super::{Blocked, Shape, ZONES};
 const ACCOUNT: &str = "000000000000";
 /// When everything was made, for the members that say so.
 const MADE: &str = "2026-01-01T00:00:00+00:00";
-/// The VPCs, by the second part of their addresses: 10.0.0.0/16 and 10.1.0.0/16.
-const VPCS: [&str; 2] = ["workloads", "inspection"];
+/// Another account.
+const OTHER_ACCOUNT: &str = "111111111111";
+/// The VPCs, by the second part of their addresses: 10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16.
+const VPCS: [(&str, u8); 3] = [("workloads", 0), ("inspection", 1), ("apart", 2)];
+/// The first two are peered.
+const PEERED: usize = 2;
+/// The last one is not.
+const APART: usize = 2;
+/// The sources that an interface target takes (VPC Traffic Mirroring guide, "Quotas").
+const SOURCES: usize = 10;
 /// Of a VPC's subnets, the network's third part for each zone, and how long its prefix is.
 const WORKLOAD_SUBNETS: ([u8; 3], u8) = ([0, 64, 128], 18);
 const SENSOR_SUBNETS: ([u8; 3], u8) = ([192, 193, 194], 24);
@@ -28,6 +36,7 @@ pub(super) struct Builder {
     reservations: Vec<Value>,
     interfaces: Vec<Value>,
     targets: Vec<Value>,
+    sessions: Vec<Value>,
     groups: Vec<Value>,
     acls: Vec<Value>,
     route_tables: Vec<Value>,
@@ -80,6 +89,7 @@ impl Builder {
             reservations: Vec::new(),
             interfaces: Vec::new(),
             targets: Vec::new(),
+            sessions: Vec::new(),
             groups: Vec::new(),
             acls: Vec::new(),
             route_tables: Vec::new(),
@@ -94,7 +104,7 @@ impl Builder {
     }
 
     /// An ID as EC2 makes them: 17 hexadecimal digits.
-    fn id(&mut self, prefix: &str) -> String {
+    pub(super) fn id(&mut self, prefix: &str) -> String {
         format!("{prefix}-0{:016x}", self.random.u64(..))
     }
 
@@ -164,7 +174,7 @@ impl Builder {
 
     fn subnet(&mut self, vpc_id: &str, vpc: usize, zone: usize, third: u8, length: u8) -> Subnet {
         let id = self.id("subnet");
-        let network = Ipv4Addr::new(10, second_part(vpc), third, 0);
+        let network = Ipv4Addr::new(10, VPCS[vpc].1, third, 0);
         self.subnets.push(json!({
             "SubnetId": id, "VpcId": vpc_id, "AvailabilityZone": ZONES[zone], "OwnerId": ACCOUNT,
             "CidrBlock": format!("{network}/{length}"), "State": "available",
@@ -216,14 +226,22 @@ impl Builder {
             })
             .collect();
         let route = |destination: String, member: &str, via: &str, origin: &str| json!({ "DestinationCidrBlock": destination, member: via, "State": "active", "Origin": origin });
-        let cidr = |vpc| format!("10.{}.0.0/16", second_part(vpc));
+        let cidr = |vpc: usize| format!("10.{}.0.0/16", VPCS[vpc].1);
+        let mut routes = vec![
+            route(cidr(vpc), "GatewayId", "local", "CreateRouteTable"),
+            route("0.0.0.0/0".to_owned(), "GatewayId", &gateway, "CreateRoute"),
+        ];
+        if vpc < PEERED {
+            routes.push(route(
+                cidr(1 - vpc),
+                "VpcPeeringConnectionId",
+                peering,
+                "CreateRoute",
+            ));
+        }
         self.route_tables.push(json!({
             "RouteTableId": id, "VpcId": vpc_id, "OwnerId": ACCOUNT, "Associations": associations, "Tags": [],
-            "Routes": [
-                route(cidr(vpc), "GatewayId", "local", "CreateRouteTable"),
-                route(cidr(1 - vpc), "VpcPeeringConnectionId", peering, "CreateRoute"),
-                route("0.0.0.0/0".to_owned(), "GatewayId", &gateway, "CreateRoute"),
-            ],
+            "Routes": routes,
         }));
     }
 
@@ -237,12 +255,16 @@ impl Builder {
         blocked: Option<Blocked>,
         starts: bool,
     ) -> MadeSensor {
-        // Every fourth sensor is in the workloads' own VPC.
-        let vpc = usize::from(!number.is_multiple_of(4));
+        let vpc = match blocked {
+            Some(Blocked::Route) => APART,
+            // Every fourth sensor is in the workloads' own VPC.
+            _ => usize::from(!number.is_multiple_of(4)),
+        };
         let inbound = if blocked == Some(Blocked::SecurityGroup) {
             json!([permission("tcp", Some((22, 22)), &["10.0.0.0/8"])])
         } else {
             match number % 3 {
+                _ if vpc == APART => json!([permission("udp", Some((4789, 4789)), &["10.0.0.0/8"])]),
                 // One list, in one zone: reading it costs a call for each interface that it decides about.
                 _ if zone + 1 == ZONES.len() => json!([self.listed_addresses("17", (4000, 4789))]),
                 0 => json!([permission(
@@ -288,10 +310,36 @@ impl Builder {
             "TrafficMirrorTargetId": target_id, "NetworkInterfaceId": interface_id, "Type": "network-interface",
             "Description": name, "OwnerId": ACCOUNT, "Tags": [tag("Name", &name)],
         }));
+        if blocked == Some(Blocked::Capacity) {
+            self.sources_of_another_account(&target_id);
+        }
         MadeSensor {
             target_id,
             interface_id,
         }
+    }
+
+    /// Fills a target's room with sources that this account does not see.
+    fn sources_of_another_account(&mut self, target_id: &str) {
+        for virtual_network_id in 1..=SOURCES {
+            let session = json!({
+                "TrafficMirrorSessionId": self.id("tms"), "TrafficMirrorTargetId": target_id,
+                "TrafficMirrorFilterId": self.id("tmf"), "NetworkInterfaceId": self.id("eni"),
+                "OwnerId": OTHER_ACCOUNT, "SessionNumber": 1, "VirtualNetworkId": virtual_network_id, "Tags": [],
+            });
+            self.sessions.push(session);
+        }
+    }
+
+    /// Makes a target that another account shares, of which nothing but itself is visible.
+    pub(super) fn target_of_another_account(&mut self) -> String {
+        let target_id = self.id("tmt");
+        let interface_id = self.id("eni");
+        self.targets.push(json!({
+            "TrafficMirrorTargetId": target_id, "NetworkInterfaceId": interface_id, "Type": "network-interface",
+            "Description": "shared", "OwnerId": OTHER_ACCOUNT, "Tags": [],
+        }));
+        target_id
     }
 
     /// Makes an instance of the fleet, stopped; answers with its interfaces.
@@ -386,6 +434,7 @@ impl Builder {
         permission["UserIdGroupPairs"] = self
             .vpcs
             .iter()
+            .take(PEERED)
             .map(|vpc| json!({ "GroupId": vpc.workload_group, "UserId": ACCOUNT }))
             .collect();
         permission
@@ -411,11 +460,11 @@ impl Builder {
         let vpcs: Vec<Value> = self
             .vpcs
             .iter()
-            .enumerate()
-            .map(|(index, vpc)| {
+            .zip(VPCS)
+            .map(|(vpc, (name, second))| {
                 json!({
-                    "VpcId": vpc.id, "CidrBlock": format!("10.{}.0.0/16", second_part(index)), "State": "available",
-                    "IsDefault": false, "OwnerId": ACCOUNT, "Tags": [tag("Name", VPCS[index])],
+                    "VpcId": vpc.id, "CidrBlock": format!("10.{second}.0.0/16"), "State": "available",
+                    "IsDefault": false, "OwnerId": ACCOUNT, "Tags": [tag("Name", name)],
                 })
             })
             .collect();
@@ -437,7 +486,7 @@ impl Builder {
                 "TrafficMirrorFilterId": filter, "Description": "everything", "IngressFilterRules": [ingress],
                 "EgressFilterRules": [egress], "NetworkServices": [], "Tags": [],
             }],
-            "TrafficMirrorSessions": [],
+            "TrafficMirrorSessions": self.sessions,
             "VpcEndpoints": [],
         })
     }
@@ -449,11 +498,6 @@ impl Subnet {
         self.next += 1;
         address
     }
-}
-
-/// The second part of a VPC's addresses.
-fn second_part(vpc: usize) -> u8 {
-    u8::from(vpc != 0)
 }
 
 fn tag(key: &str, value: &str) -> Value {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use self::instance_types::{can_be_mirrored, is_largest_of_family};
 use super::{Answer, Context, asked_for, existing, ipv4_range};
-use crate::describe::{Paging, describe};
+use crate::describe::{Paging, describe, describe_where};
 use crate::error::ApiError;
 use crate::model::{
     FilterPortRange, NetworkInterface, Row as _, TrafficMirrorFilter, TrafficMirrorFilterRule,
@@ -459,13 +459,26 @@ pub(super) fn delete_session(context: &mut Context<'_>, params: &Params) -> Answ
     Ok(json!({"TrafficMirrorSessionId": id}))
 }
 
-/// `DescribeTrafficMirrorSessions`.
+/// `DescribeTrafficMirrorSessions`: this account's own. Others to a target that is shared take its room, and are
+/// not shown.
 pub(super) fn describe_sessions(context: &mut Context<'_>, params: &Params) -> Answer {
-    describe(
+    describe_where(
         context,
         params,
         &context.world.sessions,
         "TrafficMirrorSessions",
         PAGING,
+        |session| !is_of_another_account(context, session),
     )
+}
+
+/// A session of a source that is not in this world, and of another owner. By its owner alone it cannot be told: a
+/// snapshot may be of any account.
+fn is_of_another_account(context: &Context<'_>, session: &TrafficMirrorSession) -> bool {
+    let source = context.world.interfaces.get(&session.network_interface_id);
+    source.is_none()
+        && session
+            .owner_id
+            .as_deref()
+            .is_some_and(|owner| owner != context.account)
 }

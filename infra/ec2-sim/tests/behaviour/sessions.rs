@@ -84,6 +84,34 @@ fn an_interface_target_has_10_sources_or_100_on_a_largest_size() {
 }
 
 #[test]
+fn sessions_of_another_account_take_room_and_are_not_shown() {
+    let sim = world(Options::default(), 1, "m5.large", 2);
+    let foreign = |number: usize| {
+        json!({
+            "TrafficMirrorSessionId": format!("tms-{number}"), "NetworkInterfaceId": format!("eni-foreign-{number}"),
+            "OwnerId": "111111111111", "TrafficMirrorTargetId": "tmt-00", "TrafficMirrorFilterId": "tmf-foreign",
+            "SessionNumber": 1,
+        })
+    };
+    let nine: Vec<_> = (0..9).map(foreign).collect();
+    sim.load_snapshot(&json!({"TrafficMirrorSessions": nine}))
+        .unwrap();
+    ask(&sim, CREATE, &session("eni-s000", "tmt-00", "1")).unwrap();
+    let code = refusal(&sim, CREATE, &session("eni-s001", "tmt-00", "1"));
+    assert_eq!(code, "TrafficMirrorSourcesPerTargetLimitExceeded");
+    let shown = ask(&sim, DESCRIBE, &[]).unwrap();
+    assert_eq!(texts(&shown, "networkInterfaceId"), ["eni-s000"]);
+    // A snapshot may be of any account: sessions of the interfaces in it are its own.
+    let mut own = foreign(10);
+    own["NetworkInterfaceId"] = json!("eni-s001");
+    own["TrafficMirrorTargetId"] = json!("tmt-01");
+    sim.load_snapshot(&json!({"TrafficMirrorSessions": [own]}))
+        .unwrap();
+    let shown = ask(&sim, DESCRIBE, &[]).unwrap();
+    assert_eq!(texts(&shown, "networkInterfaceId").len(), 2);
+}
+
+#[test]
 fn a_load_balancer_target_has_no_limit() {
     let sim = world(Options::default(), 0, "", 120);
     let arn = "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/sensors/1";
