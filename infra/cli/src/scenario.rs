@@ -95,10 +95,15 @@ pub enum Blocked {
     Unverifiable,
 }
 
-/// The targets that nobody can use, beside the sensors.
-const USELESS: [Blocked; 3] = [Blocked::Route, Blocked::Capacity, Blocked::Unverifiable];
+/// The targets that nobody can use, beside the sensors, and the zone of those that are in one. The full one is where
+/// few of the fleet are: whoever meets it first makes calls in vain.
+const USELESS: [(Blocked, Option<usize>); 3] = [
+    (Blocked::Route, Some(MAIN_ZONE)),
+    (Blocked::Capacity, Some(0)),
+    (Blocked::Unverifiable, None),
+];
 
-/// The zone of the largest part of the fleet, where these are.
+/// The zone of the largest part of the fleet.
 const MAIN_ZONE: usize = 1;
 
 /// What ought to become of an interface.
@@ -223,18 +228,19 @@ impl Scenario {
     }
 
     fn add_useless_targets(&mut self, builder: &mut Builder) {
-        for blocked in USELESS {
-            let instance_type = "m5.large";
-            let (target_id, zone) = if blocked == Blocked::Unverifiable {
-                (builder.target_of_another_account(), "")
-            } else {
-                let number = self.sensors.len();
-                let made = builder.sensor(number, MAIN_ZONE, instance_type, Some(blocked), false);
-                (made.target_id, ZONES[MAIN_ZONE])
+        for (blocked, zone) in USELESS {
+            let number = self.sensors.len();
+            let target_id = match zone {
+                Some(zone) => {
+                    builder
+                        .sensor(number, zone, "m5.large", Some(blocked), false)
+                        .target_id
+                }
+                None => builder.target_of_another_account(),
             };
             self.sensors.push(Sensor {
                 target_id,
-                zone,
+                zone: zone.map_or("", |zone| ZONES[zone]),
                 capacity: 0,
                 blocked: Some(blocked),
                 starts: false,
@@ -356,7 +362,7 @@ mod tests {
             assert_eq!(scenario.sensors.len(), 8 + USELESS.len());
             for blocked in [Blocked::SecurityGroup, Blocked::NetworkAcl]
                 .into_iter()
-                .chain(USELESS)
+                .chain(USELESS.map(|(blocked, _)| blocked))
             {
                 assert_eq!(
                     scenario

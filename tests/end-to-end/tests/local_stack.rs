@@ -151,8 +151,9 @@ fn an_instance_of_one_interface(stack: &Stack) -> Value {
         sessions.iter().any(|session| {
             session["NetworkInterfaceId"] == instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
         })
-        // In the third zone a verdict hangs on a prefix list, which costs a call beside the budget.
-        && instance["Placement"]["AvailabilityZone"] != "us-east-1c"
+        // In the first zone a sensor is full, and whoever finds that out calls in vain; in the third a verdict hangs on
+        // a prefix list. Both cost calls beside the budget.
+        && instance["Placement"]["AvailabilityZone"] == "us-east-1b"
     };
     instances
         .find(is_mirrored)
