@@ -187,7 +187,10 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     })
 }
 
-fn source<'a>(snapshot: &'a Snapshot, interface_id: &str) -> Result<&'a NetworkInterface, ExplainError> {
+pub(crate) fn source<'a>(
+    snapshot: &'a Snapshot,
+    interface_id: &str,
+) -> Result<&'a NetworkInterface, ExplainError> {
     snapshot
         .network_interfaces
         .iter()
@@ -213,7 +216,7 @@ fn instances_of<'a>(snapshot: &'a Snapshot, interface_id: &'a str) -> impl Itera
     })
 }
 
-fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTarget> {
+pub(crate) fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTarget> {
     let gateway_endpoints = snapshot
         .vpc_endpoints
         .iter()
@@ -245,7 +248,7 @@ fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTarget> {
 }
 
 /// What `resolve-interfaces`, `check-existing-session` and `gather-candidates` come to.
-fn gather(
+pub(crate) fn gather(
     snapshot: &Snapshot,
     question: &Question,
     interface_id: &InterfaceId,

@@ -3,10 +3,12 @@
 //! Nothing here calls AWS. The shapes that AWS answers with are in [`network`], what one stage hands to the
 //! next in [`pipeline`], the verdicts in [`reachability`], an assignment's life in [`assignment`]. The crates
 //! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs. The same
-//! decisions without AWS, on what the AWS CLI printed, are [`snapshot`] and [`explain`].
+//! decisions without AWS, on what the AWS CLI printed, are [`snapshot`] and [`explain`]; [`collect`] says what such a
+//! snapshot must hold.
 
 pub mod assignment;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod error;
 pub mod explain;

@@ -1,8 +1,8 @@
 //! The AWS objects that a verdict rests on, as the AWS CLI prints them.
 //!
 //! The member names are those of the EC2 API in the CLI's spelling, so that the output of
-//! `aws ec2 describe-…` reads as it is. Members that no rule uses are not kept. A member that EC2 leaves out
-//! is an empty list, an empty text or `None`.
+//! `aws ec2 describe-…` reads as it is, and is written likewise. Members that no rule uses are not kept. A member
+//! that EC2 leaves out is an empty list, an empty text or `None`, and such a member is not written.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +27,10 @@ pub struct Instance {
     #[serde(default)]
     pub state: InstanceState,
     /// The interfaces attached to it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_interfaces: Vec<InstanceNetworkInterface>,
     /// The instance's tags.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
 }
 
@@ -49,7 +49,7 @@ pub struct InstanceNetworkInterface {
     /// `eni-…`.
     pub network_interface_id: String,
     /// `interface`, `efa`, `trunk`, `branch`, …
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub interface_type: String,
 }
 
@@ -58,24 +58,34 @@ pub struct InstanceNetworkInterface {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkInterface {
     /// `eni-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub network_interface_id: String,
     /// The name of its Availability Zone, such as `us-east-1a`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub availability_zone: String,
     /// Free text; for a load balancer's interface `ELB net/<name>/<id>`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// `interface`, `network_load_balancer`, `gateway_load_balancer_endpoint`, …
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub interface_type: String,
     /// Its primary private IPv4 address, empty where it has none (an IPv6-only subnet).
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub private_ip_address: String,
     /// `subnet-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub subnet_id: String,
     /// `vpc-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc_id: String,
     /// The security groups that it belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupIdentifier>,
     /// What it is attached to, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attachment>,
     /// Its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tag_set: Vec<Tag>,
 }
 
@@ -84,6 +94,7 @@ pub struct NetworkInterface {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Attachment {
     /// The instance, where it is one: a load balancer's interface has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
 }
 
@@ -101,16 +112,22 @@ pub struct GroupIdentifier {
 #[serde(rename_all = "PascalCase", default)]
 pub struct TrafficMirrorTarget {
     /// `tmt-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub traffic_mirror_target_id: String,
     /// The interface, for a target of type `network-interface`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network_interface_id: Option<String>,
     /// The load balancer's ARN, for a target of type `network-load-balancer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network_load_balancer_arn: Option<String>,
     /// `vpce-…`, for a target of type `gateway-load-balancer-endpoint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_load_balancer_endpoint_id: Option<String>,
     /// The account that owns it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub owner_id: String,
     /// Its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
 }
 
@@ -119,18 +136,24 @@ pub struct TrafficMirrorTarget {
 #[serde(rename_all = "PascalCase", default)]
 pub struct TrafficMirrorSession {
     /// `tms-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub traffic_mirror_session_id: String,
     /// The target that receives the packets.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub traffic_mirror_target_id: String,
     /// The filter that chooses the packets.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub traffic_mirror_filter_id: String,
     /// The source interface.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub network_interface_id: String,
     /// 1 to 32766, unique on the interface.
     pub session_number: i32,
     /// The account that owns it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub owner_id: String,
     /// Its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
 }
 
@@ -139,10 +162,13 @@ pub struct TrafficMirrorSession {
 #[serde(rename_all = "PascalCase", default)]
 pub struct SecurityGroup {
     /// `sg-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub group_id: String,
     /// The VPC that it belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc_id: String,
     /// What it lets in. All rules allow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_permissions: Vec<IpPermission>,
 }
 
@@ -151,16 +177,22 @@ pub struct SecurityGroup {
 #[serde(rename_all = "PascalCase", default)]
 pub struct IpPermission {
     /// `-1` (all), `tcp`, `udp`, `icmp`, `icmpv6` or a protocol number as text.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ip_protocol: String,
     /// First port, inclusive. Absent where every port is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from_port: Option<i32>,
     /// Last port, inclusive. Absent where every port is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub to_port: Option<i32>,
     /// IPv4 sources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_ranges: Vec<IpRange>,
     /// Members of these groups, whatever their address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub user_id_group_pairs: Vec<UserIdGroupPair>,
     /// Addresses listed in these prefix lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prefix_list_ids: Vec<PrefixListId>,
 }
 
@@ -177,6 +209,7 @@ pub struct IpRange {
 #[serde(rename_all = "PascalCase", default)]
 pub struct UserIdGroupPair {
     /// `sg-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub group_id: String,
     /// The state of the peering, for a group of another VPC: only while `active` does the rule admit anything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,10 +237,13 @@ pub struct PrefixListEntry {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkAcl {
     /// `acl-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub network_acl_id: String,
     /// The subnets that it guards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub associations: Vec<NetworkAclAssociation>,
     /// Its entries, inbound and outbound, in no order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<NetworkAclEntry>,
 }
 
@@ -228,12 +264,19 @@ pub struct NetworkAclEntry {
     /// Outbound rather than inbound.
     pub egress: bool,
     /// A protocol number as text, `-1` for all.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
     /// Absent for `-1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub port_range: Option<PortRange>,
     /// The IPv4 addresses it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<String>,
+    /// Or the IPv6 addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_cidr_block: Option<String>,
     /// `allow` or `deny`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub rule_action: String,
 }
 
@@ -242,8 +285,10 @@ pub struct NetworkAclEntry {
 #[serde(rename_all = "PascalCase", default)]
 pub struct PortRange {
     /// First port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<i32>,
     /// Last port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<i32>,
 }
 
@@ -252,12 +297,16 @@ pub struct PortRange {
 #[serde(rename_all = "PascalCase", default)]
 pub struct RouteTable {
     /// `rtb-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub route_table_id: String,
     /// The VPC that it belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc_id: String,
     /// The subnets that go by it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub associations: Vec<RouteTableAssociation>,
     /// Its routes, IPv4 and IPv6, in no order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
 }
 
@@ -268,6 +317,7 @@ pub struct RouteTableAssociation {
     /// It is the table of every subnet of its VPC that has none of its own.
     pub main: bool,
     /// The subnet, where it is one: `main` names none, and a gateway may be associated too.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<String>,
 }
 

@@ -5,11 +5,13 @@
 //! empty, and so is one that is `null`. Members that no rule uses are left alone, whatever they are. What is
 //! used is checked as a whole: one malformed object is an error that names it, since a list that was not read
 //! to its end must not decide anything.
+//!
+//! It is written as it is read: what a rule uses, in the same shape, without the members that are empty.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::network::{
@@ -18,32 +20,47 @@ use crate::network::{
 };
 
 /// The world as the AWS CLI prints it, as far as a verdict rests on it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Snapshot {
     /// The instances of `Reservations`.
+    #[serde(
+        rename = "Reservations",
+        serialize_with = "as_reservations",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub instances: Vec<Instance>,
     /// `NetworkInterfaces`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network_interfaces: Vec<NetworkInterface>,
     /// `TrafficMirrorTargets`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic_mirror_targets: Vec<TrafficMirrorTarget>,
     /// `TrafficMirrorSessions`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic_mirror_sessions: Vec<TrafficMirrorSession>,
     /// `SecurityGroups`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<SecurityGroup>,
     /// `NetworkAcls`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network_acls: Vec<NetworkAcl>,
     /// `RouteTables`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub route_tables: Vec<RouteTable>,
     /// `Subnets`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<Subnet>,
     /// `VpcEndpoints`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vpc_endpoints: Vec<VpcEndpoint>,
     /// `PrefixListEntries`, by prefix list.
+    #[serde(serialize_with = "in_order", skip_serializing_if = "HashMap::is_empty")]
     pub prefix_list_entries: HashMap<String, Vec<PrefixListEntry>>,
 }
 
 /// A subnet (`DescribeSubnets`). No rule needs more of it than that it is there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Subnet {
     /// `subnet-…`.
@@ -51,13 +68,32 @@ pub struct Subnet {
 }
 
 /// A VPC endpoint (`DescribeVpcEndpoints`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct VpcEndpoint {
     /// `vpce-…`.
     pub vpc_endpoint_id: String,
     /// Its interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network_interface_ids: Vec<String>,
+}
+
+/// One reservation for each instance: which were started together is not kept.
+fn as_reservations<S: Serializer>(instances: &[Instance], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Reservation<'a> {
+        instances: &'a [Instance],
+    }
+    serializer.collect_seq(instances.chunks(1).map(|instances| Reservation { instances }))
+}
+
+/// The same map is written the same way each time.
+fn in_order<S: Serializer>(
+    lists: &HashMap<String, Vec<PrefixListEntry>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    lists.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
 }
 
 #[derive(Deserialize)]
@@ -553,6 +589,37 @@ mod tests {
         );
         let other_direction = with("Egress", json!(true));
         assert!(Snapshot::from_value(entries(json!([whole, whole, other_direction]))).is_ok());
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read_without_the_members_that_are_empty() {
+        let snapshot = json!({
+            "Reservations": [
+                {"Instances": [{"InstanceId": "i-1", "State": {"Name": "running"}}]},
+                {"Instances": [{"InstanceId": "i-2", "State": {"Name": "stopped"}, "Tags": [{"Key": "a", "Value": ""}]}]}
+            ],
+            "NetworkInterfaces": [
+                {"NetworkInterfaceId": "eni-1", "Attachment": {"InstanceId": "i-1"}},
+                {"NetworkInterfaceId": "eni-2", "Attachment": {}}
+            ],
+            "TrafficMirrorTargets": [{"TrafficMirrorTargetId": "tmt-1", "NetworkInterfaceId": "eni-2"}],
+            "SecurityGroups": [{"GroupId": "sg-1", "IpPermissions": [
+                {"IpProtocol": "-1"},
+                {"IpProtocol": "udp", "FromPort": 4789, "ToPort": 4789, "PrefixListIds": [{"PrefixListId": "pl-1"}]}
+            ]}],
+            "NetworkAcls": [{"NetworkAclId": "acl-1", "Entries": [
+                {"RuleNumber": 100, "Egress": false, "Protocol": "17", "PortRange": {"From": 1, "To": 2},
+                 "CidrBlock": "10.0.0.0/8", "RuleAction": "allow"},
+                {"RuleNumber": 101, "Egress": false, "Protocol": "-1", "Ipv6CidrBlock": "::/0", "RuleAction": "deny"}
+            ]}],
+            "VpcEndpoints": [{"VpcEndpointId": "vpce-1"}],
+            "PrefixListEntries": {"pl-1": [{"Cidr": "10.0.0.0/8"}], "pl-2": []}
+        });
+        let read = Snapshot::from_value(snapshot.clone()).unwrap();
+        let written = serde_json::to_vec(&read).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), snapshot);
+        assert_eq!(Snapshot::parse(&written).unwrap(), read);
+        assert_eq!(serde_json::to_string(&Snapshot::default()).unwrap(), "{}");
     }
 
     #[test]

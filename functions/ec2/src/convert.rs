@@ -68,6 +68,18 @@ pub(crate) fn session(session: sdk::TrafficMirrorSession) -> Option<ObservedSess
     })
 }
 
+pub(crate) fn traffic_mirror_session(session: sdk::TrafficMirrorSession) -> core::TrafficMirrorSession {
+    core::TrafficMirrorSession {
+        traffic_mirror_session_id: session.traffic_mirror_session_id.unwrap_or_default(),
+        traffic_mirror_target_id: session.traffic_mirror_target_id.unwrap_or_default(),
+        traffic_mirror_filter_id: session.traffic_mirror_filter_id.unwrap_or_default(),
+        network_interface_id: session.network_interface_id.unwrap_or_default(),
+        session_number: session.session_number.unwrap_or_default(),
+        owner_id: session.owner_id.unwrap_or_default(),
+        tags: tags(session.tags),
+    }
+}
+
 pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::NetworkInterface {
     core::NetworkInterface {
         network_interface_id: interface.network_interface_id.unwrap_or_default(),
@@ -186,6 +198,7 @@ pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> core::NetworkAcl {
                     to: ports.to,
                 }),
                 cidr_block: entry.cidr_block,
+                ipv6_cidr_block: entry.ipv6_cidr_block,
                 rule_action: entry
                     .rule_action
                     .map(|a| a.as_str().to_owned())

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::error::{ServiceFailure, classify};
 use mirrorstep_core::{ErrorName, StageError};
@@ -14,7 +14,7 @@ fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ServiceFa
     )
 }
 
-/// What went wrong in EC2's own words, or, where it said nothing, in the client's.
+/// What went wrong in EC2's own words, or, where it said nothing, in the client's: in general and in particular.
 fn words<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -22,29 +22,68 @@ where
     match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(error).to_string(),
+        _ => format!("{error}: {}", root(error)),
     }
 }
 
-/// The error for a call that is not about one object which may be missing.
-pub(crate) fn of_describe<E>(action: &str, error: &SdkError<E, HttpResponse>) -> StageError
+/// The innermost source of an error, which says most in the fewest words.
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A describe that EC2 did not answer with what was asked for.
+///
+/// As a [`StageError`] it speaks to who runs the functions; a command reads the members, and finds words for who
+/// runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribeError {
+    /// The call, such as `DescribeInstances`.
+    pub action: &'static str,
+    /// What kind of failure it is.
+    pub kind: ServiceFailure,
+    /// Whether there was an answer, whatever it was.
+    pub answered: bool,
+    /// EC2's error code, in an answer that has one.
+    pub code: Option<String>,
+    /// EC2's own words, the code first, or, where it said nothing, the client's.
+    pub words: String,
+}
+
+/// The error of a call that is not about one object which may be missing.
+pub(crate) fn of_describe<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> DescribeError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let words = words(error);
-    match kind(error) {
-        ServiceFailure::Throttled => StageError::new(ErrorName::Ec2Throttled, format!("{action}: {words}")),
-        ServiceFailure::Unavailable => {
-            StageError::new(ErrorName::Ec2Unavailable, format!("{action}: {words}"))
+    DescribeError {
+        action,
+        kind: kind(error),
+        answered: error.raw_response().is_some(),
+        code: error.code().map(str::to_owned),
+        words: words(error),
+    }
+}
+
+impl From<DescribeError> for StageError {
+    fn from(error: DescribeError) -> Self {
+        let DescribeError {
+            action, kind, words, ..
+        } = error;
+        match kind {
+            ServiceFailure::Throttled => Self::new(ErrorName::Ec2Throttled, format!("{action}: {words}")),
+            ServiceFailure::Unavailable => Self::new(ErrorName::Ec2Unavailable, format!("{action}: {words}")),
+            ServiceFailure::AccessDenied => Self::new(
+                ErrorName::AccessDenied,
+                format!("{action} is not allowed: {words}; allow ec2:{action} to this function's role"),
+            ),
+            ServiceFailure::Refused => Self::new(
+                ErrorName::InvalidConfiguration,
+                format!("EC2 refuses {action}: {words}; check the function's settings"),
+            ),
         }
-        ServiceFailure::AccessDenied => StageError::new(
-            ErrorName::AccessDenied,
-            format!("{action} is not allowed: {words}; allow ec2:{action} to this function's role"),
-        ),
-        ServiceFailure::Refused => StageError::new(
-            ErrorName::InvalidConfiguration,
-            format!("EC2 refuses {action}: {words}; check the function's settings"),
-        ),
     }
 }
 
@@ -82,7 +121,7 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if kind(error) != ServiceFailure::Refused {
-        return CreateRefusal::Undecided(of_describe("CreateTrafficMirrorSession", error));
+        return CreateRefusal::Undecided(of_describe("CreateTrafficMirrorSession", error).into());
     }
     let words = words(error);
     let (interface, target, filter) = (
@@ -146,7 +185,7 @@ where
 
 /// What it means that a call about one session failed.
 pub(crate) fn of_session<E>(
-    action: &str,
+    action: &'static str,
     session: &mirrorstep_core::SessionId,
     error: &SdkError<E, HttpResponse>,
 ) -> StageError
@@ -162,6 +201,6 @@ where
             ),
         )
     } else {
-        of_describe(action, error)
+        of_describe(action, error).into()
     }
 }

@@ -15,17 +15,20 @@ use std::fmt::Display;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
+use mirrorstep_core::InstanceId;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
-use mirrorstep_core::{InstanceId, StageError};
 
-pub use failure::{CreateRefusal, Refusal};
+pub use failure::{CreateRefusal, DescribeError, Refusal};
 pub use sessions::{MANAGED_TAG, Tags};
 
 /// The values that EC2 takes in one filter (EC2 API reference, `Filter`).
 const FILTER_VALUES: usize = 200;
+
+/// The largest page of a describe that is read whole (EC2 API reference, `MaxResults`).
+const PAGE: i32 = 1000;
 
 /// EC2, for one account and Region.
 #[derive(Debug, Clone)]
@@ -57,25 +60,38 @@ impl Ec2 {
     }
 
     /// The instance, if EC2 shows it (`DescribeInstances`).
-    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, StageError> {
-        let call = self.0.describe_instances().filters(filter("instance-id", [id]));
-        let reservations = describe!(call, "DescribeInstances", reservations, convert::reservation);
-        Ok(reservations.into_iter().flatten().next())
+    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, DescribeError> {
+        Ok(self.instances([id]).await?.into_iter().next())
+    }
+
+    /// The instances that EC2 shows of these (`DescribeInstances`).
+    pub async fn instances<V: Display>(
+        &self,
+        ids: impl IntoIterator<Item = V>,
+    ) -> Result<Vec<Instance>, DescribeError> {
+        let mut found = Vec::new();
+        for filter in filters("instance-id", ids) {
+            let call = self.0.describe_instances().filters(filter);
+            let reservations = describe!(call, "DescribeInstances", reservations, convert::reservation);
+            found.extend(reservations.into_iter().flatten());
+        }
+        Ok(found)
     }
 
     /// The configured targets that EC2 shows (`DescribeTrafficMirrorTargets`).
-    pub async fn targets(&self, targets: &Targets) -> Result<Vec<TrafficMirrorTarget>, StageError> {
-        let describe = self.0.describe_traffic_mirror_targets();
-        let calls = match targets {
-            Targets::Ids(ids) => filters("traffic-mirror-target-id", ids)
-                .into_iter()
-                .map(|filter| describe.clone().filters(filter))
-                .collect(),
+    pub async fn targets(&self, targets: &Targets) -> Result<Vec<TrafficMirrorTarget>, DescribeError> {
+        let ids = match targets {
+            Targets::Ids(ids) => ids,
             // EC2 documents no filter by tag for targets: all are read, in pages, and sorted out here.
-            Targets::Tagged(_) => vec![describe.max_results(1000)],
+            Targets::Tagged(tag) => {
+                let mut found = self.all_targets().await?;
+                found.retain(|target| tag.matches(&target.tags));
+                return Ok(found);
+            }
         };
         let mut found = Vec::new();
-        for call in calls {
+        for filter in filters("traffic-mirror-target-id", ids) {
+            let call = self.0.describe_traffic_mirror_targets().filters(filter);
             found.extend(describe!(
                 call,
                 "DescribeTrafficMirrorTargets",
@@ -83,10 +99,18 @@ impl Ec2 {
                 convert::target
             ));
         }
-        if let Targets::Tagged(tag) = targets {
-            found.retain(|target| tag.matches(&target.tags));
-        }
         Ok(found)
+    }
+
+    /// Every target that EC2 shows in the Region (`DescribeTrafficMirrorTargets`).
+    pub async fn all_targets(&self) -> Result<Vec<TrafficMirrorTarget>, DescribeError> {
+        let call = self.0.describe_traffic_mirror_targets().max_results(PAGE);
+        Ok(describe!(
+            call,
+            "DescribeTrafficMirrorTargets",
+            traffic_mirror_targets,
+            convert::target
+        ))
     }
 
     /// The interfaces that EC2 shows of those with these values in this filter (`DescribeNetworkInterfaces`).
@@ -94,7 +118,7 @@ impl Ec2 {
         &self,
         filter_name: &str,
         values: impl IntoIterator<Item = V>,
-    ) -> Result<Vec<NetworkInterface>, StageError> {
+    ) -> Result<Vec<NetworkInterface>, DescribeError> {
         let mut found = Vec::new();
         for filter in filters(filter_name, values) {
             let call = self.0.describe_network_interfaces().filters(filter);
@@ -112,7 +136,7 @@ impl Ec2 {
     pub async fn vpc_endpoint_interfaces(
         &self,
         endpoints: &BTreeSet<String>,
-    ) -> Result<HashMap<String, Vec<String>>, StageError> {
+    ) -> Result<HashMap<String, Vec<String>>, DescribeError> {
         let mut found = HashMap::new();
         for filter in filters("vpc-endpoint-id", endpoints) {
             let call = self.0.describe_vpc_endpoints().filters(filter);
@@ -130,7 +154,7 @@ impl Ec2 {
     pub async fn security_groups(
         &self,
         ids: &BTreeSet<String>,
-    ) -> Result<HashMap<String, SecurityGroup>, StageError> {
+    ) -> Result<HashMap<String, SecurityGroup>, DescribeError> {
         let mut found = HashMap::new();
         for filter in filters("group-id", ids) {
             let call = self.0.describe_security_groups().filters(filter);
@@ -150,7 +174,7 @@ impl Ec2 {
     pub async fn prefix_lists(
         &self,
         ids: &BTreeSet<String>,
-    ) -> Result<HashMap<String, Vec<PrefixListEntry>>, StageError> {
+    ) -> Result<HashMap<String, Vec<PrefixListEntry>>, DescribeError> {
         let mut found = HashMap::new();
         for id in ids {
             if let Some(entries) = self.prefix_list_entries(id).await? {
@@ -160,7 +184,7 @@ impl Ec2 {
         Ok(found)
     }
 
-    async fn prefix_list_entries(&self, id: &str) -> Result<Option<Vec<PrefixListEntry>>, StageError> {
+    async fn prefix_list_entries(&self, id: &str) -> Result<Option<Vec<PrefixListEntry>>, DescribeError> {
         let mut pages = self
             .0
             .get_managed_prefix_list_entries()
@@ -184,7 +208,7 @@ impl Ec2 {
     }
 
     /// The network ACLs of these subnets (`DescribeNetworkAcls`).
-    pub async fn network_acls(&self, subnets: &BTreeSet<String>) -> Result<Vec<NetworkAcl>, StageError> {
+    pub async fn network_acls(&self, subnets: &BTreeSet<String>) -> Result<Vec<NetworkAcl>, DescribeError> {
         let mut found = Vec::new();
         for filter in filters("association.subnet-id", subnets) {
             let call = self.0.describe_network_acls().filters(filter);
@@ -198,15 +222,22 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// The route tables of a VPC (`DescribeRouteTables`).
-    pub async fn route_tables(&self, vpc_id: &str) -> Result<Vec<RouteTable>, StageError> {
-        let call = self.0.describe_route_tables().filters(filter("vpc-id", [vpc_id]));
-        Ok(describe!(
-            call,
-            "DescribeRouteTables",
-            route_tables,
-            convert::route_table
-        ))
+    /// The route tables of these VPCs (`DescribeRouteTables`).
+    pub async fn route_tables<V: Display>(
+        &self,
+        vpcs: impl IntoIterator<Item = V>,
+    ) -> Result<Vec<RouteTable>, DescribeError> {
+        let mut found = Vec::new();
+        for filter in filters("vpc-id", vpcs) {
+            let call = self.0.describe_route_tables().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeRouteTables",
+                route_tables,
+                convert::route_table
+            ));
+        }
+        Ok(found)
     }
 }
 

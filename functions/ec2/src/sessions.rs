@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::network::TrafficMirrorSession;
 use mirrorstep_core::pipeline::ObservedSession;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
-use crate::{CreateRefusal, Ec2, convert, describe, failure, filter, filters};
+use crate::{CreateRefusal, DescribeError, Ec2, PAGE, convert, describe, failure, filter, filters};
 
 /// The tag that a session of ours has from its first moment, with the value `true`.
 pub const MANAGED_TAG: &str = "mirrorstep:managed";
@@ -17,7 +18,10 @@ pub type Tags = BTreeMap<String, String>;
 
 impl Ec2 {
     /// The sessions of which the interface is the source (`DescribeTrafficMirrorSessions`).
-    pub async fn sessions_from(&self, interface: &InterfaceId) -> Result<Vec<ObservedSession>, StageError> {
+    pub async fn sessions_from(
+        &self,
+        interface: &InterfaceId,
+    ) -> Result<Vec<ObservedSession>, DescribeError> {
         let call = self
             .0
             .describe_traffic_mirror_sessions()
@@ -31,11 +35,24 @@ impl Ec2 {
         Ok(sessions.into_iter().flatten().collect())
     }
 
+    /// Every session of the account in the Region (`DescribeTrafficMirrorSessions`): one call for a thousand, of
+    /// the ten thousand that there can be. By target and by source it would be a call for each filter, since
+    /// filters narrow each other down.
+    pub async fn all_sessions(&self) -> Result<Vec<TrafficMirrorSession>, DescribeError> {
+        let call = self.0.describe_traffic_mirror_sessions().max_results(PAGE);
+        Ok(describe!(
+            call,
+            "DescribeTrafficMirrorSessions",
+            traffic_mirror_sessions,
+            convert::traffic_mirror_session
+        ))
+    }
+
     /// How many sessions each of these targets has (`DescribeTrafficMirrorSessions`).
     pub async fn count_sessions_to(
         &self,
         targets: &[TargetId],
-    ) -> Result<HashMap<TargetId, u64>, StageError> {
+    ) -> Result<HashMap<TargetId, u64>, DescribeError> {
         let mut counts: HashMap<TargetId, u64> = targets.iter().map(|target| (target.clone(), 0)).collect();
         for filter in filters("traffic-mirror-target-id", targets) {
             let call = self.0.describe_traffic_mirror_sessions().filters(filter);

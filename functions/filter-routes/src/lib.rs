@@ -24,10 +24,8 @@ impl Stage for FilterRoutes {
 
     async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Candidacy, StageError> {
         let candidacy = invocation.input;
-        let tables = match reachability::vpc_to_describe(&candidacy) {
-            Some(vpc_id) => self.ec2.route_tables(vpc_id).await?,
-            None => Vec::new(),
-        };
+        let vpc = reachability::vpc_to_describe(&candidacy);
+        let tables = self.ec2.route_tables(vpc).await?;
         let lists = reachability::route_prefix_lists_to_read(&candidacy, &tables);
         let prefix_lists = self.ec2.prefix_lists(&lists).await?;
         let candidacy = reachability::filter_routes(candidacy, &tables, &prefix_lists, self.unverifiable);

@@ -96,7 +96,7 @@ impl GatherCandidates {
             .iter()
             .filter_map(|t| t.gateway_load_balancer_endpoint_id.clone())
             .collect();
-        self.ec2.vpc_endpoint_interfaces(&endpoints).await
+        Ok(self.ec2.vpc_endpoint_interfaces(&endpoints).await?)
     }
 
     /// Every configured target with what EC2 shows of it: also those of which it shows nothing.

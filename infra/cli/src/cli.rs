@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mirrorstep_core::config::TagSelector;
+use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
 #[derive(Debug, Parser)]
@@ -32,14 +33,21 @@ pub enum Command {
     Local(LocalOptions),
     /// Say which targets could receive an interface's mirrored packets, and why the others could not.
     ///
-    /// Decides as the functions do, by the same code, from a snapshot of the network and without AWS. A target
-    /// is eligible, or rejected by the first rule that applies: target, availability-zone, security-group,
-    /// network-acl, route, or unverifiable where what decides is not in the snapshot. Where the interface is
+    /// Decides as the functions do, by the same code, on what EC2 shows now, or without AWS on a snapshot of the
+    /// network. It only reads, and creates nothing. A target is eligible, or rejected by the first rule that applies: target, availability-zone, security-group,
+    /// network-acl, route, or unverifiable where what decides is not visible. Where the interface is
     /// not to be mirrored at all (a sensor's own, opted out, without an IPv4 address) every target is rejected
     /// by target, with the reason. Of the eligible targets the one is picked that has the fewest sessions in
-    /// the snapshot, local ones first.
+    /// EC2, local ones first: the ledger is not asked.
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainOptions),
+    /// Print what explain needs to know of the network around some instances, as one JSON object.
+    ///
+    /// Asks EC2 with as few calls as that takes, and only reads. The object holds lists as the AWS CLI prints
+    /// them; `mirrorstep explain --snapshot` gives the same answer on it, for every interface of the instances, as
+    /// it gives on AWS at this moment. Standard error says which interfaces they are.
+    #[command(after_help = SNAPSHOT_HELP)]
+    Snapshot(SnapshotOptions),
 }
 
 impl Command {
@@ -48,7 +56,7 @@ impl Command {
         match self {
             Self::Demo(options) => Some(&options.stack),
             Self::Local(options) => Some(&options.stack),
-            Self::Explain(_) => None,
+            Self::Explain(_) | Self::Snapshot(_) => None,
         }
     }
 }
@@ -69,27 +77,77 @@ const LOCAL_EXAMPLES: &str = "Examples:
 
 const EXPLAIN_HELP: &str = "Exit status:
   0  the question is answered, whatever the verdicts are
-  1  it cannot be: the snapshot cannot be read or has no such interface
+  1  it cannot be: AWS refuses, or the snapshot cannot be read, or there is no such interface
   2  the command line is wrong
 
 Examples:
-  mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0
-  mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0 --local-zone-only false --json
+  mirrorstep explain --interface eni-0123456789abcdef0
+  mirrorstep explain --interface eni-0123456789abcdef0 --profile audit --region eu-central-1 --json
+  mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0 --local-zone-only false
+
+A snapshot is made by `mirrorstep snapshot`, or of the outputs of the AWS CLI:
   for list in instances network-interfaces traffic-mirror-targets traffic-mirror-sessions security-groups \\
       network-acls route-tables subnets vpc-endpoints; do aws ec2 describe-$list; done |
-    jq -s add > network.json                             a snapshot; of a managed prefix list add the entries,
+    jq -s add > network.json                             of a managed prefix list add the entries,
                                                          {\"PrefixListEntries\": {\"pl-…\": [{\"Cidr\": …}]}}";
+
+const SNAPSHOT_HELP: &str = "Exit status:
+  0  the snapshot is printed whole
+  1  it cannot be made: AWS refuses, or there is no such instance or interface
+  2  the command line is wrong
+
+Examples:
+  mirrorstep snapshot --instance i-0123456789abcdef0 > network.json
+  mirrorstep snapshot --interface eni-0123456789abcdef0 --profile audit > network.json
+  mirrorstep snapshot --instance i-0123456789abcdef0 |
+    mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
+
+/// How AWS is reached. What is not given comes from the environment and the AWS CLI's configuration files.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "AWS options")]
+pub struct AwsOptions {
+    /// The profile whose credentials and settings are used. Without it AWS_PROFILE, and before that the
+    /// credentials in the environment.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub profile: Option<String>,
+    /// The Region. Without it AWS_REGION, or that of the profile.
+    #[arg(long, value_name = "REGION", value_parser = NonEmptyStringValueParser::new())]
+    pub region: Option<String>,
+    /// Where the AWS API answers, if not at its usual place. Without it AWS_ENDPOINT_URL_EC2 or AWS_ENDPOINT_URL.
+    #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
+    pub endpoint_url: Option<String>,
+}
+
+/// The options of `mirrorstep snapshot`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("sources").args(["instances", "interfaces"]).required(true).multiple(true))]
+pub struct SnapshotOptions {
+    /// An instance, with all its interfaces. May be given several times.
+    #[arg(long = "instance", value_name = "INSTANCE")]
+    pub instances: Vec<InstanceId>,
+    /// An interface. May be given several times.
+    #[arg(long = "interface", value_name = "ENI")]
+    pub interfaces: Vec<InterfaceId>,
+    /// The targets in question, separated by commas. Without it, all of the account's and those shared with it.
+    #[arg(long, value_name = "TMT,…", value_delimiter = ',')]
+    pub targets: Vec<TargetId>,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub aws: AwsOptions,
+}
 
 /// The options of `mirrorstep explain`.
 #[derive(Debug, Args)]
 pub struct ExplainOptions {
     /// The network: a JSON object of the lists that the AWS CLI prints. `-` reads it from standard input.
-    #[arg(long, value_name = "FILE")]
-    pub snapshot: PathBuf,
+    /// Without it, AWS is asked.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "region", "endpoint_url"])]
+    pub snapshot: Option<PathBuf>,
     /// The interface that is to be mirrored.
     #[arg(long, value_name = "ENI")]
     pub interface: String,
-    /// The targets in question, in this order, separated by commas. Without it, all that the snapshot holds.
+    /// The targets in question, in this order, separated by commas. Without it, all that AWS shows or the
+    /// snapshot holds.
     #[arg(long, value_name = "TMT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub targets: Vec<String>,
     /// Whether only endpoints in the interface's zone are candidates, as LocalZoneOnly.
@@ -113,6 +171,9 @@ pub struct ExplainOptions {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub aws: AwsOptions,
 }
 
 /// What becomes of a target about which a rule cannot be decided.

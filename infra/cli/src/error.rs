@@ -128,13 +128,60 @@ pub enum Error {
         /// What to do.
         next: &'static str,
     },
-    /// A snapshot cannot answer what was asked.
-    #[error("{}: {cause}", snapshot.display())]
+    /// What was asked cannot be answered.
+    #[error("{place}: {cause}")]
     NoAnswer {
-        /// The snapshot's file.
-        snapshot: PathBuf,
+        /// The snapshot's file, or AWS.
+        place: String,
         /// Why.
         cause: String,
+    },
+    /// A value of an option is wrong.
+    #[error("invalid value for {option}: {cause}; for more information, try `--help`")]
+    Usage {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Nothing says which Region is meant.
+    #[error("no AWS Region is set; give --region, or set AWS_REGION, or `region` in the profile")]
+    NoRegion,
+    /// There are no credentials to sign a call with.
+    #[error(
+        "no AWS credentials: {cause}; give --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY"
+    )]
+    NoCredentials {
+        /// Why.
+        cause: String,
+    },
+    /// The profile's credentials come from a sign-in that only the AWS CLI can make.
+    #[error(
+        "no AWS credentials: the profile signs in by IAM Identity Center (SSO) or `aws login`, which is left to the \
+         AWS CLI; sign in there, then run `eval \"$(aws configure export-credentials --profile NAME --format env)\"`, \
+         and this again without --profile"
+    )]
+    SignInElsewhere,
+    /// EC2 did not answer a call with what was asked for.
+    #[error("{call}: {cause}; {next}")]
+    Ec2 {
+        /// The action.
+        call: &'static str,
+        /// Why.
+        cause: String,
+        /// What to do.
+        next: String,
+    },
+    /// EC2 answers, and does not show what was asked for.
+    #[error(
+        "EC2 in {place} shows no {what}; check the id, and that --profile and --region are those of its account"
+    )]
+    NotShown {
+        /// The kind and the id.
+        what: String,
+        /// The Region.
+        place: String,
     },
     /// The executions stand still.
     #[error(

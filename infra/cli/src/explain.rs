@@ -1,33 +1,33 @@
-//! `mirrorstep explain`: which targets could receive an interface's packets, and why not the others, from a
-//! snapshot and without AWS.
+//! `mirrorstep explain`: which targets could receive an interface's packets, and why not the others, by what EC2
+//! shows or a snapshot holds.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::{Explanation, Question, Verdict, explain};
+use mirrorstep_core::ids::MalformedId;
 use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_core::{InterfaceId, TargetId};
 
+use crate::aws::Account;
 use crate::cli::{ExplainOptions, Unverifiable};
+use crate::collect::{Wanted, collect};
 use crate::error::Error;
+use crate::terminal::print;
 
 /// Prints the answer. It ends well whatever the verdicts are.
-pub fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
-    let name = options.snapshot.display();
-    let text = read(&options.snapshot)?;
-    let snapshot = Snapshot::parse(&text).map_err(|error| Error::Unreadable {
-        what: format!("the snapshot {name}"),
-        cause: printable(&error.to_string()),
-        next: "give one JSON object of lists as the AWS CLI prints them: `jq -s add` over outputs of \
-               `aws ec2 describe-…`",
-    })?;
+pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
+    let (snapshot, name) = match &options.snapshot {
+        Some(path) => (read_snapshot(path)?, path.display().to_string()),
+        None => (ask_aws(options).await?, "AWS".to_owned()),
+    };
     let explanation = explain(&snapshot, &question(options)).map_err(|error| Error::NoAnswer {
-        snapshot: options.snapshot.clone(),
+        place: name,
         cause: printable(&error.to_string()),
     })?;
     let printed = if options.json {
@@ -39,9 +39,41 @@ pub fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
     } else {
         in_words(&explanation)
     };
-    writeln!(io::stdout().lock(), "{}", printed.trim_end())
-        .map_err(Error::file("write", "standard output"))?;
+    print(&printed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_aws(options: &ExplainOptions) -> Result<Snapshot, Error> {
+    // A snapshot may call its objects what it likes, AWS does not.
+    let wrong = |option| {
+        move |error: MalformedId| Error::Usage {
+            option,
+            cause: error.to_string(),
+        }
+    };
+    let interface: InterfaceId = options.interface.parse().map_err(wrong("--interface"))?;
+    let targets: Vec<TargetId> = options
+        .targets
+        .iter()
+        .map(|id| id.parse())
+        .collect::<Result<_, _>>()
+        .map_err(wrong("--targets"))?;
+    let wanted = Wanted {
+        interfaces: &[interface],
+        targets: &targets,
+        local_zone_only: options.local_zone_only,
+        ..Wanted::default()
+    };
+    collect(&Account::connect(&options.aws).await?, wanted).await
+}
+
+fn read_snapshot(path: &Path) -> Result<Snapshot, Error> {
+    Snapshot::parse(&read(path)?).map_err(|error| Error::Unreadable {
+        what: format!("the snapshot {}", path.display()),
+        cause: printable(&error.to_string()),
+        next: "give one JSON object of lists as the AWS CLI prints them: `mirrorstep snapshot` makes one, and \
+               `jq -s add` over outputs of `aws ec2 describe-…`",
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -115,7 +147,7 @@ fn write_words(explanation: &Explanation, out: &mut String) -> fmt::Result {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     if explanation.verdicts.is_empty() {
-        writeln!(out, "The snapshot has no traffic mirror targets.")?;
+        writeln!(out, "There are no traffic mirror targets.")?;
     } else {
         writeln!(out, "{table}")?;
     }

@@ -1,14 +1,17 @@
-//! The operator's tool: `mirrorstep demo`, `mirrorstep local` and `mirrorstep explain`.
+//! The operator's tool: `mirrorstep demo`, `mirrorstep local`, `mirrorstep explain` and `mirrorstep snapshot`.
 //!
 //! The first two run the real thing on one machine: the real function binaries under the real state machines,
 //! deployed from the real template, on local stand-ins for AWS. Most of this crate is what that takes: [`stack`]
 //! builds, starts and ends it, [`scenario`] makes up a world for it, [`watch`] waits for the executions, and
-//! [`report`] judges what came out. [`mod@explain`] needs nothing of that: a file in, verdicts out.
+//! [`report`] judges what came out. The others need nothing of that: [`mod@collect`] asks [`aws`] for what decides, and
+//! [`mod@explain`] decides, or [`snapshot`] prints it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod aws;
 pub mod cli;
 pub mod clients;
+pub mod collect;
 pub mod demo;
 pub mod error;
 pub mod explain;
@@ -16,6 +19,7 @@ pub mod ledger;
 pub mod local;
 pub mod report;
 pub mod scenario;
+pub mod snapshot;
 pub mod stack;
 pub mod terminal;
 pub mod watch;
@@ -34,9 +38,10 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn run(cli: &Cli) -> ExitCode {
     let terminal = Terminal::new();
     let result = match &cli.command {
-        Command::Explain(options) => explain::run(options),
-        Command::Demo(options) => on_runtime(&cli.command, &options.stack, &terminal),
-        Command::Local(options) => on_runtime(&cli.command, &options.stack, &terminal),
+        Command::Explain(options) => on_runtime(explain::run(options)),
+        Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
+        Command::Demo(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
+        Command::Local(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
     };
     match result {
         Ok(code) => code,
@@ -44,18 +49,20 @@ pub fn run(cli: &Cli) -> ExitCode {
             terminal.line(&format!("error: {error}"));
             match error {
                 Error::Interrupted { exit_code, .. } => ExitCode::from(exit_code),
+                // As where clap finds it.
+                Error::Usage { .. } => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }
     }
 }
 
-fn on_runtime(command: &Command, stack: &StackOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?
-        .block_on(until_signal(command, stack, terminal))
+        .block_on(command)
 }
 
 /// Runs a command with a stack until it ends, or until the first signal that asks to stop.
@@ -73,7 +80,8 @@ async fn until_signal(
         match command {
             Command::Demo(options) => demo::run(options, &workshop, terminal).await,
             Command::Local(options) => local::run(options, &workshop, terminal).await,
-            Command::Explain(options) => explain::run(options),
+            Command::Explain(options) => explain::run(options).await,
+            Command::Snapshot(options) => snapshot::run(options, terminal).await,
         }
     };
     // `local` stays until it is told to stop: for it, that is how it ends well.

@@ -1,10 +1,22 @@
 //! What a person sees while it goes on: lines and a progress bar on standard error. Standard output is for
 //! results.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::Error;
+
+/// Prints a result on standard output. A reader that has seen enough is not an error.
+pub fn print(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::file("write", "standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Standard error, and whether a person looks at it.
 #[derive(Debug)]

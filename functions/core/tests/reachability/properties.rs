@@ -139,6 +139,7 @@ fn acl_entry(address: u32) -> impl Strategy<Value = NetworkAclEntry> {
                 protocol,
                 port_range: with_ports.then_some(PortRange { from, to }),
                 cidr_block,
+                ipv6_cidr_block: None,
                 rule_action: action.to_owned(),
             },
         )

@@ -927,7 +927,7 @@ async fn a_function_may_call_what_its_role_in_the_template_allows_and_nothing_el
     // Every other test runs each function under its own role; here one reaches beyond it.
     let tagging = aws.with_role_of("TagSession");
     let error = tagging.ec2_calls().sessions_from(&interface).await.unwrap_err();
-    assert_eq!(error.name, mirrorstep_core::ErrorName::AccessDenied);
+    assert_eq!(error.kind, mirrorstep_core::error::ServiceFailure::AccessDenied);
     let gathering = aws.with_role_of("GatherCandidates");
     let error = gathering.ledger().assignment(&interface).await.unwrap_err();
     assert_eq!(error.name, mirrorstep_core::ErrorName::AccessDenied);

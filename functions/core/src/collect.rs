@@ -1,0 +1,104 @@
+//! What a [`Snapshot`] must hold for [`crate::explain`] to decide as it would on the whole account.
+//!
+//! One made from AWS grows in rounds, each from what the rounds before have found: what is behind the targets,
+//! then their interfaces and the sources', then everything around those, at last the prefix lists.
+
+use std::collections::BTreeSet;
+
+use crate::config::{Consent, FixedTags, UnverifiableTargets};
+use crate::explain::{Question, gather, source, targets};
+use crate::ids::InterfaceId;
+use crate::network::NetworkInterface;
+use crate::reachability::{load_balancer_description, prefix_lists_to_read, route_prefix_lists_to_read};
+use crate::snapshot::Snapshot;
+
+/// The Gateway Load Balancer endpoints among the targets.
+pub fn vpc_endpoints(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = snapshot.traffic_mirror_targets.iter();
+    targets
+        .filter_map(|target| target.gateway_load_balancer_endpoint_id.clone())
+        .collect()
+}
+
+/// The interfaces of the targets that are known by id: those of load balancers are not.
+pub fn target_interfaces(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = snapshot.traffic_mirror_targets.iter();
+    let gateways = snapshot.vpc_endpoints.iter();
+    targets
+        .filter_map(|target| target.network_interface_id.clone())
+        .chain(gateways.flat_map(|endpoint| endpoint.network_interface_ids.clone()))
+        .collect()
+}
+
+/// The descriptions by which the interfaces of the load balancers among the targets are found.
+pub fn load_balancer_descriptions(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = snapshot.traffic_mirror_targets.iter();
+    targets.filter_map(load_balancer_description).collect()
+}
+
+/// The security groups of the targets' interfaces. Of a source's groups, membership decides and not what they say.
+pub fn security_groups(snapshot: &Snapshot) -> BTreeSet<String> {
+    let (targets, balancers) = (target_interfaces(snapshot), load_balancer_descriptions(snapshot));
+    let interfaces = snapshot.network_interfaces.iter();
+    interfaces
+        .filter(|interface| {
+            targets.contains(&interface.network_interface_id) || balancers.contains(&interface.description)
+        })
+        .flat_map(|interface| interface.groups.iter().map(|group| group.group_id.clone()))
+        .collect()
+}
+
+/// The subnets whose ACLs are to be seen: of every interface.
+pub fn subnets(snapshot: &Snapshot) -> BTreeSet<String> {
+    let interfaces = snapshot.network_interfaces.iter();
+    non_empty(interfaces.map(|interface| &interface.subnet_id))
+}
+
+/// The VPCs whose route tables are to be seen: the sources'.
+pub fn vpcs(snapshot: &Snapshot, sources: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_source = |interface: &&NetworkInterface| sources.contains(&interface.network_interface_id);
+    let interfaces = snapshot.network_interfaces.iter().filter(is_source);
+    non_empty(interfaces.map(|interface| &interface.vpc_id))
+}
+
+fn non_empty<'a>(ids: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    ids.filter(|id| !id.is_empty()).cloned().collect()
+}
+
+/// The prefix lists on which a verdict about a source can hang. Each costs a call.
+pub fn prefix_lists(
+    snapshot: &Snapshot,
+    sources: &BTreeSet<String>,
+    local_zone_only: bool,
+) -> BTreeSet<String> {
+    let groups = snapshot.security_groups.iter();
+    let groups = groups
+        .map(|group| (group.group_id.clone(), group.clone()))
+        .collect();
+    let mut lists = BTreeSet::new();
+    for id in sources {
+        let Ok(interface) = source(snapshot, id) else {
+            continue;
+        };
+        // For the rest, the settings under which most is a candidate.
+        let question = Question {
+            interface_id: id.clone(),
+            targets: None,
+            local_zone_only,
+            consent: Consent::default(),
+            fixed: FixedTags::default(),
+            unverifiable: UnverifiableTargets::Allow,
+        };
+        let targets = targets(snapshot, &question);
+        let candidacy = gather(
+            snapshot,
+            &question,
+            &InterfaceId::as_given(id),
+            interface,
+            targets,
+        );
+        lists.extend(prefix_lists_to_read(&candidacy, &groups));
+        lists.extend(route_prefix_lists_to_read(&candidacy, &snapshot.route_tables));
+    }
+    lists
+}

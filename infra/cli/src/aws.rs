@@ -1,0 +1,184 @@
+//! The caller's own AWS account, and what its refusals mean to the caller.
+
+use std::time::Duration;
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use mirrorstep_core::error::ServiceFailure;
+use mirrorstep_ec2::{DescribeError, Ec2};
+
+use crate::cli::AwsOptions;
+use crate::error::Error;
+
+/// How long an answer may take before the call is made again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// One account in one Region.
+#[derive(Debug)]
+pub struct Account {
+    /// Its EC2.
+    pub ec2: Ec2,
+    /// Where that is, for a message.
+    place: String,
+}
+
+impl Account {
+    /// Finds the Region and the credentials as the AWS CLI does. EC2 is not called yet.
+    pub async fn connect(options: &AwsOptions) -> Result<Self, Error> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(patient())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(ANSWER_WITHIN)
+                    .build(),
+            );
+        if let Some(profile) = &options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &options.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(url) = &options.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        // Loaded here, and once, so that an error is about them and not about the first call.
+        let credentials = match &options.profile {
+            // A profile that is named here is the one that is meant, as for the AWS CLI. The SDK's own chain would
+            // take credentials from the environment before it, and an instance's where there is no such profile.
+            Some(profile) => {
+                let around = ProviderConfig::without_region()
+                    .with_behavior_version(Some(BehaviorVersion::latest()))
+                    .with_region(config.region().cloned());
+                let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+                provider.configure(&around).build().provide_credentials().await
+            }
+            None => match config.credentials_provider() {
+                Some(chain) => chain.provide_credentials().await,
+                None => Err(CredentialsError::not_loaded_no_source()),
+            },
+        }
+        .map_err(|error| no_credentials(&error, options.profile.as_deref()))?;
+        let region = config.region().cloned().ok_or(Error::NoRegion)?;
+        let config = config
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        Ok(Self {
+            place: match config.endpoint_url() {
+                Some(url) => format!("{region} at {url}"),
+                None => region.to_string(),
+            },
+            ec2: Ec2::from_config(&config),
+        })
+    }
+
+    /// For `map_err` on a describe.
+    pub fn failed(&self) -> impl Fn(DescribeError) -> Error + '_ {
+        move |error| self.in_words(error)
+    }
+
+    /// EC2 answers, and does not show these.
+    pub fn not_shown(&self, what: &str) -> Error {
+        Error::NotShown {
+            what: what.to_owned(),
+            place: self.place.clone(),
+        }
+    }
+
+    fn in_words(&self, error: DescribeError) -> Error {
+        let DescribeError {
+            action,
+            kind,
+            answered,
+            code,
+            words,
+        } = error;
+        let (place, words) = (&self.place, one_line(&words));
+        let (cause, next) = match (code.as_deref(), kind) {
+            // EC2 says `RequestExpired` of a session token that is too old (EC2 API reference, "Error codes").
+            (Some("ExpiredToken" | "ExpiredTokenException" | "RequestExpired"), _) => (
+                format!("the credentials have expired: {words}"),
+                "sign in again or renew them, and check this machine's clock".to_owned(),
+            ),
+            (Some("UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"), _) => (
+                format!("not allowed: {words}"),
+                format!("allow ec2:{action} to these credentials"),
+            ),
+            (_, ServiceFailure::AccessDenied) => (
+                format!("EC2 in {place} does not accept the credentials: {words}"),
+                "check the access key, whether the account uses this Region, and this machine's clock"
+                    .to_owned(),
+            ),
+            (_, ServiceFailure::Throttled) => (
+                format!("EC2 in {place} refuses for the rate of calls, several times over: {words}"),
+                "run it again in a minute: something else in the account makes many of these calls"
+                    .to_owned(),
+            ),
+            (_, ServiceFailure::Unavailable) if !answered => (
+                format!("EC2 in {place} cannot be reached: {words}"),
+                "check the network, --region, and --endpoint-url or AWS_ENDPOINT_URL".to_owned(),
+            ),
+            (_, ServiceFailure::Unavailable) => (
+                format!("EC2 in {place} fails: {words}"),
+                "run it again in a minute".to_owned(),
+            ),
+            (_, ServiceFailure::Refused) => (
+                format!("EC2 in {place} refuses: {words}"),
+                "check the ids, --region, and --endpoint-url or AWS_ENDPOINT_URL".to_owned(),
+            ),
+        };
+        Error::Ec2 {
+            call: action,
+            cause,
+            next,
+        }
+    }
+}
+
+/// No state machine retries for a command: it rides out throttling itself, and gives up after ten seconds or so.
+fn patient() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(6)
+        .with_initial_backoff(Duration::from_millis(300))
+}
+
+fn no_credentials(error: &CredentialsError, profile: Option<&str>) -> Error {
+    let cause = match (error, profile) {
+        (CredentialsError::CredentialsNotLoaded(_), Some(profile)) => {
+            format!("profile {profile} is not in the AWS configuration files, or has none")
+        }
+        (CredentialsError::CredentialsNotLoaded(_), None) => {
+            let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
+            format!("none in the environment, in profile {profile}, or from an instance")
+        }
+        _ => {
+            let mut innermost: &(dyn std::error::Error + 'static) = error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            innermost.to_string()
+        }
+    };
+    // The SDK's word for a profile by `sso_start_url`, `sso_session` or `login_session`.
+    if cause.contains("cargo feature") {
+        return Error::SignInElsewhere;
+    }
+    Error::NoCredentials {
+        cause: one_line(&cause),
+    }
+}
+
+/// What EC2, or a program that makes credentials, has to say, within a sentence of ours.
+fn one_line(text: &str) -> String {
+    let words: Vec<_> = text
+        .split(|letter: char| letter.is_whitespace() || letter.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(" ").trim_end_matches('.').to_owned()
+}
