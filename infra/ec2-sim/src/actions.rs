@@ -92,69 +92,72 @@ fn once(context: &mut Context<'_>, name: &str, token: &str, params: &Params, act
     Ok(answer)
 }
 
+/// What is carried out for the name of each action.
+const ACTIONS: &[(&str, Action)] = &[
+    ("RunInstances", instances::run),
+    ("StartInstances", instances::start),
+    ("StopInstances", instances::stop),
+    ("TerminateInstances", instances::terminate),
+    ("DescribeInstances", instances::describe),
+    ("CreateNetworkInterface", interfaces::create),
+    ("DeleteNetworkInterface", interfaces::delete),
+    ("AttachNetworkInterface", interfaces::attach),
+    ("DetachNetworkInterface", interfaces::detach),
+    ("ModifyNetworkInterfaceAttribute", interfaces::modify),
+    ("DescribeNetworkInterfaces", interfaces::describe),
+    ("CreateVpc", vpcs::create_vpc),
+    ("DescribeVpcs", vpcs::describe_vpcs),
+    ("CreateSubnet", vpcs::create_subnet),
+    ("DescribeSubnets", vpcs::describe_subnets),
+    ("CreateVpcEndpoint", vpcs::create_endpoint),
+    ("DescribeVpcEndpoints", vpcs::describe_endpoints),
+    ("DescribeAvailabilityZones", vpcs::describe_zones),
+    ("CreateSecurityGroup", security_groups::create),
+    ("DeleteSecurityGroup", security_groups::delete),
+    (
+        "AuthorizeSecurityGroupIngress",
+        security_groups::authorize_ingress,
+    ),
+    ("RevokeSecurityGroupIngress", security_groups::revoke_ingress),
+    ("DescribeSecurityGroups", security_groups::describe),
+    ("CreateNetworkAcl", network_acls::create),
+    ("CreateNetworkAclEntry", network_acls::create_entry),
+    ("DeleteNetworkAclEntry", network_acls::delete_entry),
+    ("ReplaceNetworkAclEntry", network_acls::replace_entry),
+    ("ReplaceNetworkAclAssociation", network_acls::replace_association),
+    ("DescribeNetworkAcls", network_acls::describe),
+    ("CreateManagedPrefixList", prefix_lists::create),
+    ("DescribeManagedPrefixLists", prefix_lists::describe),
+    ("GetManagedPrefixListEntries", prefix_lists::entries),
+    ("CreateRouteTable", routes::create_table),
+    ("CreateRoute", routes::create_route),
+    ("DeleteRoute", routes::delete_route),
+    ("AssociateRouteTable", routes::associate),
+    ("DescribeRouteTables", routes::describe),
+    ("CreateTrafficMirrorTarget", mirroring::create_target),
+    ("DeleteTrafficMirrorTarget", mirroring::delete_target),
+    ("DescribeTrafficMirrorTargets", mirroring::describe_targets),
+    ("CreateTrafficMirrorFilter", mirroring::create_filter),
+    ("CreateTrafficMirrorFilterRule", mirroring::create_filter_rule),
+    ("DeleteTrafficMirrorFilter", mirroring::delete_filter),
+    ("DescribeTrafficMirrorFilters", mirroring::describe_filters),
+    ("CreateTrafficMirrorSession", mirroring::create_session),
+    ("ModifyTrafficMirrorSession", mirroring::modify_session),
+    ("DeleteTrafficMirrorSession", mirroring::delete_session),
+    ("DescribeTrafficMirrorSessions", mirroring::describe_sessions),
+    ("CreateTags", tags::create),
+    ("DeleteTags", tags::delete),
+    ("DescribeTags", tags::describe),
+];
+
+/// The names of the actions that are simulated.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|(name, _)| *name)
+}
+
 fn action(name: &str) -> Option<Action> {
-    Some(match name {
-        "RunInstances" => instances::run,
-        "StartInstances" => instances::start,
-        "StopInstances" => instances::stop,
-        "TerminateInstances" => instances::terminate,
-        "DescribeInstances" => instances::describe,
-
-        "CreateNetworkInterface" => interfaces::create,
-        "DeleteNetworkInterface" => interfaces::delete,
-        "AttachNetworkInterface" => interfaces::attach,
-        "DetachNetworkInterface" => interfaces::detach,
-        "ModifyNetworkInterfaceAttribute" => interfaces::modify,
-        "DescribeNetworkInterfaces" => interfaces::describe,
-
-        "CreateVpc" => vpcs::create_vpc,
-        "DescribeVpcs" => vpcs::describe_vpcs,
-        "CreateSubnet" => vpcs::create_subnet,
-        "DescribeSubnets" => vpcs::describe_subnets,
-        "CreateVpcEndpoint" => vpcs::create_endpoint,
-        "DescribeVpcEndpoints" => vpcs::describe_endpoints,
-        "DescribeAvailabilityZones" => vpcs::describe_zones,
-
-        "CreateSecurityGroup" => security_groups::create,
-        "DeleteSecurityGroup" => security_groups::delete,
-        "AuthorizeSecurityGroupIngress" => security_groups::authorize_ingress,
-        "RevokeSecurityGroupIngress" => security_groups::revoke_ingress,
-        "DescribeSecurityGroups" => security_groups::describe,
-
-        "CreateNetworkAcl" => network_acls::create,
-        "CreateNetworkAclEntry" => network_acls::create_entry,
-        "DeleteNetworkAclEntry" => network_acls::delete_entry,
-        "ReplaceNetworkAclEntry" => network_acls::replace_entry,
-        "ReplaceNetworkAclAssociation" => network_acls::replace_association,
-        "DescribeNetworkAcls" => network_acls::describe,
-
-        "CreateManagedPrefixList" => prefix_lists::create,
-        "DescribeManagedPrefixLists" => prefix_lists::describe,
-        "GetManagedPrefixListEntries" => prefix_lists::entries,
-
-        "CreateRouteTable" => routes::create_table,
-        "CreateRoute" => routes::create_route,
-        "DeleteRoute" => routes::delete_route,
-        "AssociateRouteTable" => routes::associate,
-        "DescribeRouteTables" => routes::describe,
-
-        "CreateTrafficMirrorTarget" => mirroring::create_target,
-        "DeleteTrafficMirrorTarget" => mirroring::delete_target,
-        "DescribeTrafficMirrorTargets" => mirroring::describe_targets,
-        "CreateTrafficMirrorFilter" => mirroring::create_filter,
-        "CreateTrafficMirrorFilterRule" => mirroring::create_filter_rule,
-        "DeleteTrafficMirrorFilter" => mirroring::delete_filter,
-        "DescribeTrafficMirrorFilters" => mirroring::describe_filters,
-        "CreateTrafficMirrorSession" => mirroring::create_session,
-        "ModifyTrafficMirrorSession" => mirroring::modify_session,
-        "DeleteTrafficMirrorSession" => mirroring::delete_session,
-        "DescribeTrafficMirrorSessions" => mirroring::describe_sessions,
-
-        "CreateTags" => tags::create,
-        "DeleteTags" => tags::delete,
-        "DescribeTags" => tags::describe,
-        _ => return None,
-    })
+    let known = ACTIONS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, action)| *action)
 }
 
 /// The answer of the actions that have nothing to tell.

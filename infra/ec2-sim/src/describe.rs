@@ -179,8 +179,11 @@ pub(crate) fn page<T>(
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
     let max_results = params.integer("MaxResults")?;
     if paging.not_with_ids && max_results.is_some() && !params.list(id_param).is_empty() {
+        let kind = id_param.strip_suffix("Id").unwrap_or(id_param);
+        let (first, rest) = kind.split_at(kind.len().min(1));
         return Err(ApiError::combination(format!(
-            "The parameter {id_param}s cannot be used with the parameter maxResults"
+            "The parameter {}{rest}sSet cannot be used with the parameter maxResults",
+            first.to_ascii_lowercase()
         )));
     }
     let size = match max_results.map(|asked| (asked, usize::try_from(asked).unwrap_or_default())) {

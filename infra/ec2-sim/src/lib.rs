@@ -24,6 +24,7 @@ mod throttle;
 mod world;
 mod xml;
 
+pub use actions::actions;
 pub use faults::{Fault, FaultRule};
 pub use publisher::publish;
 pub use server::serve;

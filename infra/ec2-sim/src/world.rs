@@ -181,6 +181,24 @@ impl World {
         }
     }
 
+    /// Adds an interface, whose addresses its subnet then has no more.
+    pub(crate) fn put_interface(&mut self, now: Instant, interface: NetworkInterface) {
+        self.take_addresses(now, &interface, 1);
+        self.interfaces.put(now, interface);
+    }
+
+    /// Counts an interface's addresses out of those that its subnet has left, or (by -1) in again.
+    fn take_addresses(&mut self, now: Instant, interface: &NetworkInterface, by: i32) {
+        let addresses = i32::try_from(interface.private_ip_addresses.len()).unwrap_or_default();
+        if let Some(subnet_id) = &interface.subnet_id {
+            self.subnets.change(now, subnet_id, |subnet| {
+                if let Some(left) = &mut subnet.available_ip_address_count {
+                    *left -= by * addresses;
+                }
+            });
+        }
+    }
+
     /// Deletes an interface, and the sessions of which it is the source (Traffic Mirroring guide).
     pub(crate) fn delete_interface(&mut self, now: Instant, interface_id: &str) {
         let sessions: Vec<String> = self
@@ -191,7 +209,9 @@ impl World {
         for session in sessions {
             self.sessions.delete(now, &session);
         }
-        self.interfaces.delete(now, interface_id);
+        if let Some(interface) = self.interfaces.delete(now, interface_id) {
+            self.take_addresses(now, &interface, -1);
+        }
     }
 
     /// Forgets the instances whose termination is long past.

@@ -79,6 +79,7 @@ async fn instances_and_interfaces() {
         .instance_type(InstanceType::M5Large)
         .min_count(1)
         .max_count(2)
+        .client_token("launch")
         .network_interfaces(spec(0, true))
         .network_interfaces(spec(1, false))
         .tag_specifications(tags(ResourceType::Instance, "Name", "web"))
@@ -88,6 +89,12 @@ async fn instances_and_interfaces() {
         .unwrap();
     assert_eq!(run.owner_id(), Some("000000000000"));
     assert_eq!(run.instances().len(), 2);
+    let indexes = run
+        .instances()
+        .iter()
+        .map(|one| (one.ami_launch_index(), one.client_token()));
+    let expected = [(Some(0), Some("launch")), (Some(1), Some("launch"))];
+    assert_eq!(indexes.collect::<Vec<_>>(), expected);
     let pending = run.instances()[0].state().unwrap();
     assert_eq!(
         (pending.name(), pending.code()),
@@ -216,6 +223,14 @@ async fn instances_and_interfaces() {
         change.previous_state().unwrap().name(),
         Some(&InstanceStateName::Running)
     );
+    let shown = ec2.describe_instances().instance_ids(&id).send().await.unwrap();
+    let shown = &shown.reservations()[0].instances()[0];
+    let reason = shown.state_transition_reason().unwrap();
+    assert!(
+        reason.starts_with("User initiated (") && reason.ends_with(" GMT)"),
+        "{reason}"
+    );
+    assert_eq!(shown.source_dest_check(), Some(true));
     let started = ec2.start_instances().instance_ids(&id).send().await.unwrap();
     assert_eq!(started.starting_instances()[0].instance_id(), Some(id.as_str()));
     let terminated = ec2.terminate_instances().instance_ids(&id).send().await.unwrap();
@@ -252,6 +267,7 @@ async fn what_decides_reachability() {
     assert_eq!(subnets.subnets()[0].availability_zone_id(), Some("use1-az1"));
     let zones = ec2.describe_availability_zones().send().await.unwrap();
     assert_eq!(zones.availability_zones().len(), 6);
+    assert_eq!(zones.availability_zones()[0].group_name(), Some("us-east-1-zg-1"));
     assert_eq!(zones.availability_zones()[0].zone_name(), Some("us-east-1a"));
 
     let list = ec2
@@ -300,7 +316,12 @@ async fn what_decides_reachability() {
         .ip_protocol("17")
         .from_port(4789)
         .to_port(4789)
-        .ip_ranges(IpRange::builder().cidr_ip("10.0.0.0/8").build())
+        .ip_ranges(
+            IpRange::builder()
+                .cidr_ip("10.0.0.0/8")
+                .description("inside")
+                .build(),
+        )
         .prefix_list_ids(PrefixListId::builder().prefix_list_id(list_id).build())
         .user_id_group_pairs(UserIdGroupPair::builder().group_id(group_id).build())
         .build();
@@ -312,6 +333,7 @@ async fn what_decides_reachability() {
         .await
         .unwrap();
     assert_eq!(authorized.security_group_rules().len(), 3);
+    assert_eq!(authorized.security_group_rules()[0].description(), Some("inside"));
     let groups = ec2
         .describe_security_groups()
         .filters(filter("group-id", &[group_id]))
@@ -323,6 +345,7 @@ async fn what_decides_reachability() {
         (shown.group_name(), shown.description()),
         (Some("sensor"), Some("d"))
     );
+    assert_eq!(shown.security_group_arn(), group.security_group_arn());
     let inbound = &shown.ip_permissions()[0];
     assert_eq!(
         (inbound.ip_protocol(), inbound.from_port(), inbound.to_port()),

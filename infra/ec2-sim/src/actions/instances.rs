@@ -45,7 +45,7 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
     let reservation_id = context.world.new_id("r");
 
     let mut instances = Vec::new();
-    for _ in 0..most {
+    for launch_index in 0..most {
         let made = make_interfaces(context, &specs, &interface_tags)?;
         let primary = specs.iter().zip(&made).find(|(spec, _)| spec.device_index == 0);
         let Some((spec, primary)) = primary.map(|(spec, made)| (spec, made.clone())) else {
@@ -68,6 +68,8 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
         let instance = Instance {
             instance_id: instance_id.clone(),
             image_id: Some(image_id.clone()),
+            ami_launch_index: Some(launch_index),
+            client_token: params.text("ClientToken"),
             instance_type: instance_type.clone(),
             architecture: Some(architecture(&instance_type).to_owned()),
             state: InstanceState::named("pending"),
@@ -370,7 +372,8 @@ pub(super) fn terminate(context: &mut Context<'_>, params: &Params) -> Answer {
 }
 
 fn user_initiated(context: &mut Context<'_>, id: &str) {
-    let reason = format!("User initiated ({})", context.time);
+    let seconds = context.time.get(..19).unwrap_or(&context.time);
+    let reason = format!("User initiated ({} GMT)", seconds.replace('T', " "));
     context.world.instances.change(context.now, id, |instance| {
         instance.state_transition_reason = reason;
     });
@@ -483,6 +486,9 @@ pub(crate) fn reservations<'a>(
 /// An instance with its interfaces, which show less within it than by themselves.
 fn shown_instance(instance: &Instance, interfaces: &[&NetworkInterface]) -> Value {
     let mut shown = json_of(instance);
+    if let Some(primary) = interfaces.first() {
+        shown["SourceDestCheck"] = json!(primary.source_dest_check);
+    }
     let interfaces = interfaces
         .iter()
         .map(|interface| {

@@ -139,7 +139,7 @@ pub(super) fn create_in(
         tag_set: new.tags,
         ..NetworkInterface::default()
     };
-    world.interfaces.put(context.now, interface.clone());
+    world.put_interface(context.now, interface.clone());
     Ok(interface)
 }
 

@@ -39,16 +39,18 @@ pub(super) fn create(context: &mut Context<'_>, params: &Params) -> Answer {
             description,
             owner_id: Some(context.account.to_owned()),
             vpc_id: Some(vpc_id),
+            security_group_arn: Some(arn(context.region, context.account, &group_id)),
             ip_permissions: Vec::new(),
             ip_permissions_egress: vec![super::vpcs::to_anywhere(all)],
             tags: tags.clone(),
         },
     );
-    let arn = format!(
-        "arn:aws:ec2:{}:{}:security-group/{group_id}",
-        context.region, context.account
-    );
+    let arn = arn(context.region, context.account, &group_id);
     Ok(json!({"GroupId": group_id, "Tags": tags, "SecurityGroupArn": arn}))
+}
+
+pub(super) fn arn(region: &str, account: &str, group_id: &str) -> String {
+    format!("arn:aws:ec2:{region}:{account}:security-group/{group_id}")
 }
 
 /// `DeleteSecurityGroup`: not the default one, nor one that an interface has or a rule names.
@@ -359,6 +361,20 @@ fn add_rule(held: &mut Vec<IpPermission>, rule: IpPermission) {
     }
 }
 
+/// The description of a rule with one source.
+fn description(rule: &IpPermission) -> Option<&String> {
+    let ranges = rule.ip_ranges.iter().map(|range| &range.description);
+    let ipv6_ranges = rule.ipv6_ranges.iter().map(|range| &range.description);
+    let lists = rule.prefix_list_ids.iter().map(|list| &list.description);
+    let groups = rule.user_id_group_pairs.iter().map(|group| &group.description);
+    ranges
+        .chain(ipv6_ranges)
+        .chain(lists)
+        .chain(groups)
+        .flatten()
+        .next()
+}
+
 fn shown_rules(context: &mut Context<'_>, group_id: &str, permissions: &[IpPermission]) -> Vec<Value> {
     let account = context.account;
     permissions
@@ -376,6 +392,7 @@ fn shown_rules(context: &mut Context<'_>, group_id: &str, permissions: &[IpPermi
                 "CidrIpv4": rule.ip_ranges.first().map(|range| &range.cidr_ip),
                 "CidrIpv6": rule.ipv6_ranges.first().map(|range| &range.cidr_ipv6),
                 "PrefixListId": rule.prefix_list_ids.first().map(|list| &list.prefix_list_id),
+                "Description": description(&rule),
                 "ReferencedGroupInfo": rule.user_id_group_pairs.first().map(|group| {
                     json!({"GroupId": group.group_id, "UserId": group.user_id})
                 }),

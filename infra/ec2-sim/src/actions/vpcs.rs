@@ -16,6 +16,7 @@ use crate::query::Params;
 /// `CreateVpc`, with what every VPC begins with: a default group, a default ACL, a main route table.
 pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
     let cidr_block = ipv4_range(params.need("CidrBlock")?)?;
+    check_size(&cidr_block, "InvalidVpc.Range")?;
     let tags = params.tags_for("vpc")?;
     let owner_id = Some(context.account.to_owned());
     let (now, world) = (context.now, &mut *context.world);
@@ -36,6 +37,11 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
         tags,
     };
     let group_id = world.new_id("sg");
+    let security_group_arn = Some(super::security_groups::arn(
+        context.region,
+        context.account,
+        &group_id,
+    ));
     let all = IpPermission {
         ip_protocol: "-1".to_owned(),
         ..IpPermission::default()
@@ -52,6 +58,7 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
                 ..all.clone()
             }],
             ip_permissions_egress: vec![to_anywhere(all)],
+            security_group_arn,
             group_id,
             group_name: "default".to_owned(),
             description: "default VPC security group".to_owned(),
@@ -97,6 +104,18 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
     );
     world.vpcs.put(now, vpc.clone());
     Ok(json!({"Vpc": vpc}))
+}
+
+/// A VPC and a subnet have 16 to 65536 addresses (VPC guide, "VPC CIDR blocks" and "Subnet CIDR blocks").
+fn check_size(cidr_block: &str, code: &'static str) -> Result<(), ApiError> {
+    let prefix_length = cidr_block.parse::<Ipv4Net>().map(|block| block.prefix_len());
+    if prefix_length.is_ok_and(|length| (16..=28).contains(&length)) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        code,
+        format!("The CIDR '{cidr_block}' is invalid."),
+    ))
 }
 
 /// The same permission, towards every address.
@@ -177,7 +196,7 @@ pub(super) fn describe_zones(context: &mut Context<'_>, params: &Params) -> Answ
         .map(|(name, id)| {
             json!({
                 "OptInStatus": "opt-in-not-required", "RegionName": context.region, "ZoneName": name, "ZoneId": id,
-                "GroupName": context.region, "NetworkBorderGroup": context.region,
+                "GroupName": format!("{}-zg-1", context.region), "NetworkBorderGroup": context.region,
                 "ZoneType": "availability-zone", "State": "available", "Messages": [],
             })
         })
@@ -213,6 +232,7 @@ pub(super) fn create_subnet(context: &mut Context<'_>, params: &Params) -> Answe
     let block: Ipv4Net = cidr_block
         .parse()
         .map_err(|_| super::malformed_range(&cidr_block))?;
+    check_size(&cidr_block, "InvalidSubnet.Range")?;
     let parsed = |text: &str| text.parse::<Ipv4Net>().ok();
     if let Some(vpc) = context.world.vpcs.get(&vpc_id) {
         let ranges = vpc
@@ -251,6 +271,8 @@ pub(super) fn create_subnet(context: &mut Context<'_>, params: &Params) -> Answe
         availability_zone: zone.0.clone(),
         availability_zone_id: Some(zone.1.clone()),
         available_ip_address_count: i32::try_from(addresses).ok(),
+        assign_ipv6_address_on_creation: false,
+        ipv6_native: false,
         default_for_az: false,
         map_public_ip_on_launch: false,
         state: Some("available".to_owned()),
@@ -332,7 +354,7 @@ pub(super) fn create_endpoint(context: &mut Context<'_>, params: &Params) -> Ans
         network_interface_ids,
         route_table_ids: Vec::new(),
         groups,
-        private_dns_enabled: false,
+        private_dns_enabled: params.boolean("PrivateDnsEnabled")?.unwrap_or(false),
         requester_managed: false,
         creation_timestamp: Some(context.time.clone()),
         owner_id: Some(context.account.to_owned()),

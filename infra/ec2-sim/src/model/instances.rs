@@ -10,6 +10,8 @@ use super::{Row, Tag, Values, many, maybe, one, row, shown};
 pub(crate) struct Instance {
     pub(crate) instance_id: String,
     pub(crate) image_id: Option<String>,
+    pub(crate) ami_launch_index: Option<i32>,
+    pub(crate) client_token: Option<String>,
     pub(crate) instance_type: String,
     pub(crate) architecture: Option<String>,
     pub(crate) state: InstanceState,

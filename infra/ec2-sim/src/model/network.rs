@@ -67,6 +67,10 @@ impl Row for Vpc {
 /// A subnet.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the members are those of the EC2 API"
+)]
 pub(crate) struct Subnet {
     pub(crate) subnet_id: String,
     pub(crate) subnet_arn: Option<String>,
@@ -75,6 +79,8 @@ pub(crate) struct Subnet {
     pub(crate) availability_zone: String,
     pub(crate) availability_zone_id: Option<String>,
     pub(crate) available_ip_address_count: Option<i32>,
+    pub(crate) assign_ipv6_address_on_creation: bool,
+    pub(crate) ipv6_native: bool,
     pub(crate) default_for_az: bool,
     pub(crate) map_public_ip_on_launch: bool,
     pub(crate) state: Option<String>,
@@ -118,6 +124,7 @@ impl Row for Subnet {
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct SecurityGroup {
     pub(crate) group_id: String,
+    pub(crate) security_group_arn: Option<String>,
     pub(crate) group_name: String,
     pub(crate) description: String,
     pub(crate) owner_id: Option<String>,

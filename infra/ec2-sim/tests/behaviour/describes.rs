@@ -347,6 +347,23 @@ fn addresses_are_given_out_once() {
         &[("VpcId", &vpc), ("CidrBlock", "10.9.0.0/24")],
     );
     assert_eq!(conflict, "InvalidSubnet.Conflict");
+    for (action, range, code) in [
+        ("CreateVpc", "10.0.0.0/15", "InvalidVpc.Range"),
+        ("CreateVpc", "10.0.0.0/29", "InvalidVpc.Range"),
+        ("CreateSubnet", "10.9.1.0/29", "InvalidSubnet.Range"),
+    ] {
+        assert_eq!(
+            refusal(&sim, action, &[("VpcId", &vpc), ("CidrBlock", range)]),
+            code
+        );
+    }
+    let left = || {
+        text(
+            &ask(&sim, "DescribeSubnets", &[]).unwrap(),
+            "availableIpAddressCount",
+        )
+    };
+    assert_eq!(left(), "11");
     let create = [("SubnetId", subnet.as_str())];
     let mut addresses = Vec::new();
     for _ in 0..11 {
@@ -372,6 +389,15 @@ fn addresses_are_given_out_once() {
         "InsufficientFreeAddressesInSubnet"
     );
     assert!(texts(&ask(&sim, "DescribeInstances", &[]).unwrap(), "instanceId").is_empty());
+    assert_eq!(left(), "0");
+    let by_address = [
+        ("Filter.1.Name", "private-ip-address"),
+        ("Filter.1.Value.1", "10.9.0.14"),
+    ];
+    let last = ask(&sim, "DescribeNetworkInterfaces", &by_address).unwrap();
+    let last = text(&last, "networkInterfaceId");
+    ask(&sim, "DeleteNetworkInterface", &[("NetworkInterfaceId", &last)]).unwrap();
+    assert_eq!(left(), "1");
     let used = [("SubnetId", subnet.as_str()), ("PrivateIpAddress", "10.9.0.5")];
     assert_eq!(
         refusal(&sim, "CreateNetworkInterface", &used),
