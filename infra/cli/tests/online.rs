@@ -142,6 +142,21 @@ fn world() -> Value {
         seed: 1,
     })
     .snapshot;
+    // Sessions of another account are in nobody's snapshot. To and from the VPC apart every list could lead.
+    world["TrafficMirrorSessions"] = json!([]);
+    let is_apart = |table: &&Value| !table["Routes"].to_string().contains("VpcPeeringConnectionId");
+    let apart = list(&world, "RouteTables").iter().find(is_apart).unwrap()["VpcId"].clone();
+    let is_there = |interface: &&Value| interface["VpcId"] == apart;
+    let interface =
+        list(&world, "NetworkInterfaces").iter().find(is_there).unwrap()["NetworkInterfaceId"].clone();
+    let retain = |list: &mut Value, keep: &dyn Fn(&Value) -> bool| list.as_array_mut().unwrap().retain(keep);
+    retain(&mut world["TrafficMirrorTargets"], &|target| {
+        target["NetworkInterfaceId"] != interface
+    });
+    retain(&mut world["NetworkInterfaces"], &|other| other["VpcId"] != apart);
+    retain(&mut world["Reservations"], &|reservation| {
+        reservation["Instances"][0]["VpcId"] != apart
+    });
     let targets = list(&world, "TrafficMirrorTargets").to_vec();
     let behind = |target: usize, number: u32, description: &str, kind: &str| {
         let id = &targets[target]["NetworkInterfaceId"];
@@ -220,6 +235,7 @@ fn world() -> Value {
             // One of them is to a target that another account has shared no more.
             let target = targets
                 .get(number)
+                .filter(|_| number < 8)
                 .map(|target| target["TrafficMirrorTargetId"].clone());
             (
                 json!(format!("eni-{number:017x}")),
@@ -261,6 +277,21 @@ fn instances(world: &Value) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
+/// An answer without the evidence of eligible targets: with lists that no verdict hangs on, another route may be the
+/// one that leads there.
+fn decisive(answer: &str) -> Value {
+    let mut answer: Value = serde_json::from_str(answer).unwrap();
+    for verdict in answer["verdicts"].as_array_mut().unwrap() {
+        if verdict["eligible"] == true {
+            assert!(
+                verdict["evidence"].take().is_string(),
+                "what lets it through is told"
+            );
+        }
+    }
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn online_from_a_snapshot_and_from_the_whole_account_the_answer_is_the_same() {
     let aws = Aws::with(&world()).await;
@@ -281,20 +312,23 @@ async fn online_from_a_snapshot_and_from_the_whole_account_the_answer_is_the_sam
             &["--opt-out-tag", "mirror=off"],
         ] {
             let question = [&["--interface", interface.as_str()], settings].concat();
-            let answer = offline(&whole, &question).await;
+            let answer = decisive(&offline(&whole, &question).await);
             let asked = [&["explain", "--json"], question.as_slice()].concat();
-            assert_eq!(aws.answer(&asked).await, answer, "online: {question:?}");
             assert_eq!(
-                offline(&snapshot, &question).await,
+                decisive(&aws.answer(&asked).await),
+                answer,
+                "online: {question:?}"
+            );
+            assert_eq!(
+                decisive(&offline(&snapshot, &question).await),
                 answer,
                 "from a snapshot: {question:?}"
             );
             assert_eq!(
-                elsewhere.answer(&asked).await,
+                decisive(&elsewhere.answer(&asked).await),
                 answer,
                 "on what the snapshot holds: {question:?}"
             );
-            let answer: Value = serde_json::from_str(&answer).unwrap();
             for verdict in list(&answer, "verdicts") {
                 let text = |member: &str| verdict[member].as_str().map(str::to_owned);
                 rejected_by.extend(text("rejectedBy"));
@@ -355,7 +389,10 @@ async fn each_kind_of_object_is_asked_for_once() {
     );
 
     // An instance in the zone and the VPC where a route hangs on a prefix list. In another zone a group does.
-    let (instance, interfaces) = &instances[list(&world, "TrafficMirrorTargets").len() - 2];
+    let by_interface = list(&world, "TrafficMirrorTargets").iter();
+    let by_interface = by_interface.filter(|target| target["NetworkInterfaceId"].is_string());
+    // The instances come after the sensors' own; of another account's there is none.
+    let (instance, interfaces) = &instances[by_interface.count() - 1];
     let targets = list(&world, "TrafficMirrorTargets")[..2].iter();
     let plain: Vec<&str> = targets
         .map(|target| target["TrafficMirrorTargetId"].as_str().unwrap())

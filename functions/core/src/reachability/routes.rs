@@ -302,6 +302,19 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// What may go before the route that is known to decide, and comes to the same.
+    fn other_ways(&self, decided: &Decided<'_>) -> String {
+        let mut others: Vec<_> = self
+            .doubts(decided)
+            .map(|doubt| {
+                let unread = doubt.unread.as_ref().unwrap_or(&doubt.what);
+                format!(", or to {} for {unread}", leads_to(doubt.route).0)
+            })
+            .collect();
+        others.dedup();
+        others.concat()
+    }
+
     fn finding(&self, address: Ipv4Addr) -> Finding {
         let decided = self.decided(address);
         let mut doubts: Vec<_> = self
@@ -317,7 +330,12 @@ impl<'a> Table<'a> {
             return Finding::Blocked(format!("{}: no route to {address}", self.id));
         };
         match decided.carries {
-            Truth::Yes => Finding::Passes(format!("{}: {}", self.id, way.in_words())),
+            Truth::Yes => Finding::Passes(format!(
+                "{}: {}{}",
+                self.id,
+                way.in_words(),
+                self.other_ways(&decided)
+            )),
             Truth::No if is_in_state(way.route, "blackhole") => {
                 Finding::Blocked(format!("{}: {} is a blackhole", self.id, way.in_words()))
             }
