@@ -30,7 +30,7 @@ use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Rejection, Source, Target
 pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
 pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
-pub use security_groups::{filter_security_groups, groups_to_describe, prefix_lists_to_read};
+pub use security_groups::{InboundRules, filter_security_groups, groups_to_describe, prefix_lists_to_read};
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};
 
