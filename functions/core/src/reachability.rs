@@ -34,7 +34,8 @@ pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
 pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
 pub use security_groups::{
-    filter_security_groups, groups_to_describe, interfaces_to_read, prefix_lists_to_read, with_groups,
+    InboundRules, filter_security_groups, groups_to_describe, interfaces_to_read, prefix_lists_to_read,
+    with_groups,
 };
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};

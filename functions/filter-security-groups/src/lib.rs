@@ -4,9 +4,10 @@
 //! which a verdict hangs. Where the candidates have so many groups that they were not handed on, their interfaces
 //! are read again.
 
+use mirrorstep_core::StageError;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
-use mirrorstep_core::{StageError, reachability};
+use mirrorstep_core::reachability::{self, InboundRules};
 use mirrorstep_ec2::Ec2;
 
 /// The stage, with what it needs.
@@ -34,10 +35,10 @@ impl Stage for FilterSecurityGroups {
             .ec2
             .security_groups(&reachability::groups_to_describe(&candidacy))
             .await?;
-        let lists = reachability::prefix_lists_to_read(&candidacy, &groups);
+        let rules = InboundRules::read(&groups);
+        let lists = rules.prefix_lists_to_read(&candidacy);
         let prefix_lists = self.ec2.prefix_lists(&lists).await?;
-        let candidacy =
-            reachability::filter_security_groups(candidacy, &groups, &prefix_lists, self.unverifiable);
+        let candidacy = rules.filter(candidacy, &prefix_lists, self.unverifiable);
         tracing::info!(
             candidates = candidacy.candidates.len(),
             rejections = candidacy.rejections.len(),

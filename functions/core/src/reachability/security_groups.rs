@@ -4,11 +4,14 @@
 //! A rule that names a group matches by the source's membership, not by its address.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::{self, Display, Formatter};
 
-use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds};
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds, range};
 use crate::config::UnverifiableTargets;
 use crate::network::{
-    GroupIdentifier, IpPermission, NetworkInterface, PrefixListEntry, SecurityGroup, UserIdGroupPair,
+    GroupIdentifier, IpPermission, IpRange, NetworkInterface, PrefixListEntry, SecurityGroup, UserIdGroupPair,
 };
 use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source, TargetKind};
 
@@ -20,7 +23,6 @@ const RULE: Rule = Rule {
 };
 
 const NOT_READ: &str = "the security groups of its interface are not known";
-
 const NO_GROUPS_ON_NLB: &str =
     "a load balancer without security groups: those of its own targets are not checked";
 const NO_GROUPS_ON_GWLBE: &str =
@@ -44,35 +46,7 @@ pub fn filter_security_groups(
     prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
     unverifiable: UnverifiableTargets,
 ) -> Candidacy {
-    // What a group says depends on the source alone, and sensors share groups.
-    let mut judged: HashMap<String, Judged> = HashMap::new();
-    let mut candidacy = apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
-        if kind == TargetKind::GatewayLoadBalancerEndpoint {
-            return Finding::Unchecked(NO_GROUPS_ON_GWLBE);
-        }
-        let own = match (endpoint.groups.as_deref(), kind) {
-            (None, _) => return Finding::Unknown(format!("{}: {NOT_READ}", endpoint.interface_id)),
-            (Some([]), TargetKind::NetworkLoadBalancer) => return Finding::Unchecked(NO_GROUPS_ON_NLB),
-            (Some([]), _) => {
-                return Finding::Blocked(format!("{} has no security group", endpoint.interface_id));
-            }
-            (Some(own), _) => own,
-        };
-        for id in own {
-            if !judged.contains_key(id) {
-                judged.insert(id.clone(), judge_group(id, groups.get(id), source, prefix_lists));
-            }
-        }
-        together(source, own, &judged)
-    });
-    for endpoint in candidacy
-        .candidates
-        .iter_mut()
-        .flat_map(|candidate| &mut candidate.endpoints)
-    {
-        endpoint.groups = None;
-    }
-    candidacy
+    InboundRules::read(groups).filter(candidacy, prefix_lists, unverifiable)
 }
 
 /// Every group of every endpoint that is left, except where groups do not count.
@@ -115,39 +89,13 @@ pub fn with_groups(mut candidacy: Candidacy, interfaces: &[NetworkInterface]) ->
     candidacy
 }
 
-/// The prefix lists on which a verdict hangs: of rules that could admit UDP 4789, of endpoints that nothing else
-/// admits. No other list can matter, and each costs a call.
+/// [`InboundRules::prefix_lists_to_read`] of groups that are read for this alone.
 #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
 pub fn prefix_lists_to_read(
     candidacy: &Candidacy,
     groups: &HashMap<String, SecurityGroup>,
 ) -> BTreeSet<String> {
-    let Some(source) = &candidacy.source else {
-        return BTreeSet::new();
-    };
-    let unread = HashMap::new();
-    let mut admits: HashMap<&str, bool> = HashMap::new();
-    let mut lists = BTreeSet::new();
-    for endpoint in group_judged_endpoints(candidacy) {
-        let mut admitted = false;
-        let own = || endpoint.groups.iter().flatten();
-        for id in own() {
-            admitted |= *admits
-                .entry(id)
-                .or_insert_with(|| judge_group(id, groups.get(id), source, &unread).admits.is_some());
-        }
-        if !admitted {
-            lists.extend(
-                own()
-                    .filter_map(|id| groups.get(id))
-                    .flat_map(|group| &group.ip_permissions)
-                    .filter(|permission| is_for_mirrored_packets(permission) != Truth::No)
-                    .flat_map(|permission| &permission.prefix_list_ids)
-                    .map(|list| list.prefix_list_id.clone()),
-            );
-        }
-    }
-    lists
+    InboundRules::read(groups).prefix_lists_to_read(candidacy)
 }
 
 fn group_judged_endpoints(candidacy: &Candidacy) -> impl Iterator<Item = &Endpoint> {
@@ -158,77 +106,302 @@ fn group_judged_endpoints(candidacy: &Candidacy) -> impl Iterator<Item = &Endpoi
         .flat_map(|candidate| &candidate.endpoints)
 }
 
+/// What security groups let in, read once for any number of decisions: of each rule for mirrored packets its
+/// ranges as numbers. Reading the texts takes longer than deciding.
+#[derive(Debug)]
+pub struct InboundRules(HashMap<String, GroupRules>);
+
+#[derive(Debug, Default)]
+struct GroupRules {
+    /// How many rules the group has, those for other packets too.
+    rules: usize,
+    ranges: Vec<(Ipv4Net, Traffic)>,
+    /// Groups whose members are admitted.
+    members: Vec<(UserIdGroupPair, Traffic)>,
+    /// What must be looked at where nothing of the above admits the source, in the order of the rules.
+    rest: Vec<Rest>,
+}
+
+#[derive(Debug)]
+enum Rest {
+    /// A prefix list that may admit it.
+    List(String, Traffic),
+    MalformedRange(String),
+    /// A rule of which it cannot be told whether it is for mirrored packets.
+    Unclear(IpPermission),
+}
+
+/// What a rule is for.
+#[derive(Debug, Clone, Copy)]
+enum Traffic {
+    All,
+    Udp,
+    Ports(i32, i32),
+}
+
+impl Traffic {
+    fn of(permission: &IpPermission) -> Self {
+        match (
+            Protocol::of(&permission.ip_protocol),
+            permission.from_port,
+            permission.to_port,
+        ) {
+            (Protocol::All, ..) => Self::All,
+            (_, Some(from @ 0..), Some(to)) => Self::Ports(from, to),
+            _ => Self::Udp,
+        }
+    }
+}
+
+impl Display for Traffic {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all traffic"),
+            Self::Udp => f.write_str("udp"),
+            Self::Ports(from, to) if from == to => write!(f, "udp {from}"),
+            Self::Ports(from, to) => write!(f, "udp {from}-{to}"),
+        }
+    }
+}
+
+impl InboundRules {
+    /// Reads groups. What EC2 does not show is not among them.
+    #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
+    pub fn read(groups: &HashMap<String, SecurityGroup>) -> Self {
+        Self(
+            groups
+                .iter()
+                .map(|(id, group)| (id.clone(), GroupRules::read(group)))
+                .collect(),
+        )
+    }
+
+    /// Rule 3: [`filter_security_groups`].
+    #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
+    pub fn filter(
+        &self,
+        candidacy: Candidacy,
+        prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+        unverifiable: UnverifiableTargets,
+    ) -> Candidacy {
+        // What a group or a list says depends on the source alone, and sensors share groups.
+        let mut judged: HashMap<&str, Judged> = HashMap::new();
+        let mut listed: HashMap<&str, Listed> = HashMap::new();
+        let mut candidacy = apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
+            if kind == TargetKind::GatewayLoadBalancerEndpoint {
+                return Finding::Unchecked(NO_GROUPS_ON_GWLBE);
+            }
+            let own = match (endpoint.groups.as_deref(), kind) {
+                (None, _) => return Finding::Unknown(format!("{}: {NOT_READ}", endpoint.interface_id)),
+                (Some([]), TargetKind::NetworkLoadBalancer) => return Finding::Unchecked(NO_GROUPS_ON_NLB),
+                (Some([]), _) => {
+                    return Finding::Blocked(format!("{} has no security group", endpoint.interface_id));
+                }
+                (Some(own), _) => own,
+            };
+            let mut rules = 0;
+            let mut doubts = Vec::new();
+            for id in own {
+                let Some((id, group)) = self.0.get_key_value(id) else {
+                    doubts.push(format!("{id} is not visible"));
+                    continue;
+                };
+                let judged = judged
+                    .entry(id)
+                    .or_insert_with(|| group.judge(id, source, prefix_lists, &mut listed));
+                if let Some(rule) = &judged.admits {
+                    return Finding::Passes(format!("{id}: {rule}"));
+                }
+                rules += group.rules;
+                doubts.extend(judged.doubts.iter().cloned());
+            }
+            if doubts.is_empty() {
+                let plural = if rules == 1 { "" } else { "s" };
+                Finding::Blocked(format!(
+                    "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
+                    own.join(", "),
+                    source.private_ip
+                ))
+            } else {
+                Finding::Unknown(doubts.join(", "))
+            }
+        });
+        for endpoint in candidacy
+            .candidates
+            .iter_mut()
+            .flat_map(|candidate| &mut candidate.endpoints)
+        {
+            endpoint.groups = None;
+        }
+        candidacy
+    }
+
+    /// The prefix lists on which a verdict hangs: of rules that could admit UDP 4789, of endpoints that nothing
+    /// else admits. No other list can matter, and each costs a call.
+    pub fn prefix_lists_to_read(&self, candidacy: &Candidacy) -> BTreeSet<String> {
+        let Some(source) = &candidacy.source else {
+            return BTreeSet::new();
+        };
+        let mut admits: HashMap<&str, bool> = HashMap::new();
+        let mut lists = BTreeSet::new();
+        for endpoint in group_judged_endpoints(candidacy) {
+            let groups = || {
+                endpoint
+                    .groups
+                    .iter()
+                    .flatten()
+                    .filter_map(|id| self.0.get_key_value(id))
+            };
+            let admitted = groups().any(|(id, group)| {
+                *admits
+                    .entry(id)
+                    .or_insert_with(|| group.admits_without_lists(source).is_some())
+            });
+            if !admitted {
+                for rest in groups().flat_map(|(_, group)| &group.rest) {
+                    match rest {
+                        Rest::List(id, _) => {
+                            lists.insert(id.clone());
+                        }
+                        Rest::MalformedRange(_) => {}
+                        Rest::Unclear(permission) => {
+                            let named = permission.prefix_list_ids.iter();
+                            lists.extend(named.map(|list| list.prefix_list_id.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        lists
+    }
+}
+
 /// What one group says of the source.
 #[derive(Default)]
 struct Judged {
     /// The rule that admits it, in words.
     admits: Option<String>,
-    rules: usize,
     doubts: Vec<String>,
 }
 
-fn together(source: &Source, own: &[String], judged: &HashMap<String, Judged>) -> Finding {
-    let mut rules = 0;
-    let mut doubts = Vec::new();
-    for group in own.iter().filter_map(|id| judged.get(id)) {
-        if let Some(rule) = &group.admits {
-            return Finding::Passes(rule.clone());
+/// What one prefix list says of the source, and what of it cannot be told.
+#[derive(Default)]
+struct Listed {
+    /// The entry that holds it.
+    holds: Option<String>,
+    doubts: Vec<String>,
+}
+
+impl GroupRules {
+    fn read(group: &SecurityGroup) -> Self {
+        let mut read = Self {
+            rules: group.ip_permissions.len(),
+            ..Self::default()
+        };
+        for permission in &group.ip_permissions {
+            match is_for_mirrored_packets(permission) {
+                Truth::No => {}
+                Truth::Unknown => read.rest.push(Rest::Unclear(permission.clone())),
+                Truth::Yes => {
+                    let traffic = Traffic::of(permission);
+                    let members = permission.user_id_group_pairs.iter().cloned();
+                    read.members.extend(members.map(|pair| (pair, traffic)));
+                    for IpRange { cidr_ip } in &permission.ip_ranges {
+                        match range(cidr_ip) {
+                            Some(IpNet::V4(range)) => read.ranges.push((range, traffic)),
+                            Some(IpNet::V6(_)) => {}
+                            None => read.rest.push(Rest::MalformedRange(cidr_ip.clone())),
+                        }
+                    }
+                    let lists = permission.prefix_list_ids.iter();
+                    read.rest
+                        .extend(lists.map(|list| Rest::List(list.prefix_list_id.clone(), traffic)));
+                }
+            }
         }
-        rules += group.rules;
-        doubts.extend(group.doubts.iter().cloned());
+        read
     }
-    if doubts.is_empty() {
-        let plural = if rules == 1 { "" } else { "s" };
-        Finding::Blocked(format!(
-            "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
-            own.join(", "),
-            source.private_ip
-        ))
-    } else {
-        Finding::Unknown(doubts.join(", "))
+
+    /// The rule that admits the source by its address or by its groups, in words.
+    fn admits_without_lists(&self, source: &Source) -> Option<String> {
+        let by_range = self
+            .ranges
+            .iter()
+            .find(|(range, _)| range.contains(&source.private_ip));
+        if let Some((range, traffic)) = by_range {
+            return Some(format!("{traffic} from {range}"));
+        }
+        let (pair, traffic) = self.members.iter().find(|(pair, _)| is_member(source, pair))?;
+        Some(format!("{traffic} from members of {}", pair.group_id))
+    }
+
+    fn judge<'a>(
+        &'a self,
+        id: &str,
+        source: &Source,
+        prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
+        listed: &mut HashMap<&'a str, Listed>,
+    ) -> Judged {
+        let mut judged = Judged {
+            admits: self.admits_without_lists(source),
+            ..Judged::default()
+        };
+        if judged.admits.is_some() {
+            return judged;
+        }
+        for rest in &self.rest {
+            match rest {
+                Rest::MalformedRange(cidr) => add_new(
+                    &mut judged.doubts,
+                    format!("{id} has a rule with the malformed range `{cidr}`"),
+                ),
+                Rest::List(list, traffic) => {
+                    let listed = listed
+                        .entry(list)
+                        .or_insert_with(|| Listed::judge(list, source, prefix_lists));
+                    if let Some(entry) = &listed.holds {
+                        judged.admits = Some(format!("{traffic} from {entry} in {list}"));
+                        return judged;
+                    }
+                    for doubt in &listed.doubts {
+                        add_new(&mut judged.doubts, format!("{id} has a rule with {doubt}"));
+                    }
+                }
+                Rest::Unclear(permission) => {
+                    if may_be_for_source(permission, source, prefix_lists) {
+                        add_new(
+                            &mut judged.doubts,
+                            format!("{id} has a rule with {}", malformed(permission)),
+                        );
+                    }
+                }
+            }
+        }
+        judged
     }
 }
 
-fn judge_group(
-    id: &str,
-    group: Option<&SecurityGroup>,
-    source: &Source,
-    prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
-) -> Judged {
-    let Some(group) = group else {
-        return Judged {
-            doubts: vec![format!("{id} is not visible")],
-            ..Judged::default()
+impl Listed {
+    fn judge(id: &str, source: &Source, prefix_lists: &HashMap<String, Vec<PrefixListEntry>>) -> Self {
+        let mut listed = Self::default();
+        let Some(entries) = prefix_lists.get(id) else {
+            listed.doubts.push(format!("{id}, which is not visible"));
+            return listed;
         };
-    };
-    let mut judged = Judged {
-        rules: group.ip_permissions.len(),
-        ..Judged::default()
-    };
-    for permission in &group.ip_permissions {
-        let for_packets = is_for_mirrored_packets(permission);
-        if for_packets == Truth::No {
-            continue;
-        }
-        let mut doubts = Vec::new();
-        let held_by = source_in(permission, source, prefix_lists, &mut doubts);
-        if for_packets == Truth::Unknown {
-            if held_by.is_some() || !doubts.is_empty() {
-                add_new(
-                    &mut judged.doubts,
-                    format!("{id} has a rule with {}", malformed(permission)),
-                );
-            }
-        } else if let Some(range) = held_by {
-            judged.admits = Some(format!("{id}: {} from {range}", traffic(permission)));
-            return judged;
-        } else {
-            for doubt in doubts {
-                add_new(&mut judged.doubts, format!("{id} has a rule with {doubt}"));
+        for PrefixListEntry { cidr } in entries {
+            match cidr_holds(cidr, source.private_ip) {
+                Truth::Yes => {
+                    listed.holds = Some(cidr.clone());
+                    return listed;
+                }
+                Truth::No => {}
+                Truth::Unknown => listed
+                    .doubts
+                    .push(format!("{id}, which has the malformed entry `{cidr}`")),
             }
         }
+        listed
     }
-    judged
 }
 
 fn malformed(permission: &IpPermission) -> String {
@@ -253,58 +426,26 @@ fn is_for_mirrored_packets(permission: &IpPermission) -> Truth {
     }
 }
 
-/// What a rule is for, as an engineer would write it, such as `udp 4000-5000`.
-fn traffic(permission: &IpPermission) -> String {
-    match (
-        Protocol::of(&permission.ip_protocol),
-        permission.from_port,
-        permission.to_port,
-    ) {
-        (Protocol::All, ..) => "all traffic".to_owned(),
-        (_, Some(from @ 0..), Some(to)) if from == to => format!("udp {from}"),
-        (_, Some(from @ 0..), Some(to)) => format!("udp {from}-{to}"),
-        _ => "udp".to_owned(),
-    }
-}
-
-/// Which of a rule's sources holds the source, if one does. What cannot be told goes to `doubts`.
-fn source_in(
+/// Whether the source is among a rule's sources, or could be.
+fn may_be_for_source(
     permission: &IpPermission,
     source: &Source,
     prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
-    doubts: &mut Vec<String>,
-) -> Option<String> {
-    if let Some(pair) = permission
+) -> bool {
+    let by_list = |id: &str| {
+        let listed = Listed::judge(id, source, prefix_lists);
+        listed.holds.is_some() || !listed.doubts.is_empty()
+    };
+    let mut ranges = permission.ip_ranges.iter();
+    permission
         .user_id_group_pairs
         .iter()
-        .find(|pair| is_member(source, pair))
-    {
-        return Some(format!("members of {}", pair.group_id));
-    }
-    for range in &permission.ip_ranges {
-        match cidr_holds(&range.cidr_ip, source.private_ip) {
-            Truth::Yes => return Some(range.cidr_ip.clone()),
-            Truth::No => {}
-            Truth::Unknown => doubts.push(format!("the malformed range `{}`", range.cidr_ip)),
-        }
-    }
-    for list in &permission.prefix_list_ids {
-        let Some(entries) = prefix_lists.get(&list.prefix_list_id) else {
-            doubts.push(format!("{}, which is not visible", list.prefix_list_id));
-            continue;
-        };
-        for entry in entries {
-            match cidr_holds(&entry.cidr, source.private_ip) {
-                Truth::Yes => return Some(format!("{} in {}", entry.cidr, list.prefix_list_id)),
-                Truth::No => {}
-                Truth::Unknown => doubts.push(format!(
-                    "{}, which has the malformed entry `{}`",
-                    list.prefix_list_id, entry.cidr
-                )),
-            }
-        }
-    }
-    None
+        .any(|pair| is_member(source, pair))
+        || ranges.any(|range| cidr_holds(&range.cidr_ip, source.private_ip) != Truth::No)
+        || permission
+            .prefix_list_ids
+            .iter()
+            .any(|list| by_list(&list.prefix_list_id))
 }
 
 /// Whether the source is a member of the group that a rule names. A group of a peered VPC counts while the

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod defects;
+mod edges;
 mod gather;
 mod naive;
 mod network_acls;
@@ -11,3 +12,4 @@ mod routes;
 mod security_groups;
 mod source;
 mod support;
+mod worlds;

@@ -4,7 +4,14 @@
 
 use std::collections::HashMap;
 
-use mirrorstep_core::network::{IpPermission, NetworkAcl, PrefixListEntry, Route, RouteTable, SecurityGroup};
+use mirrorstep_core::config::{TagSelector, UnverifiableTargets};
+use mirrorstep_core::explain::Question;
+use mirrorstep_core::network::{
+    IpPermission, NetworkAcl, NetworkAclEntry, NetworkInterface, PrefixListEntry, Route, RouteTable,
+    SecurityGroup, Tag, TrafficMirrorTarget,
+};
+use mirrorstep_core::pipeline::RejectedBy;
+use mirrorstep_core::snapshot::Snapshot;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -13,20 +20,13 @@ pub enum Answer {
     Unknown,
 }
 
-/// First and last address of an IPv4 CIDR; nothing for an IPv6 one; an error for anything else.
-fn addresses(cidr: &str) -> Result<Option<(u32, u32)>, ()> {
-    if cidr.contains(':') {
-        return Ok(None);
-    }
-    let pieces: Vec<&str> = cidr.split('/').collect();
-    let [address, length] = pieces[..] else {
-        return Err(());
-    };
-    let octets: Vec<&str> = address.split('.').collect();
+/// The address that four decimal numbers mean.
+fn address(text: &str) -> Result<u32, ()> {
+    let octets: Vec<&str> = text.split('.').collect();
     if octets.len() != 4 {
         return Err(());
     }
-    let mut base: u64 = 0;
+    let mut address: u64 = 0;
     for octet in octets {
         let plain = !octet.is_empty() && octet.len() <= 3 && octet.chars().all(|c| c.is_ascii_digit());
         if !plain || (octet.len() > 1 && octet.starts_with('0')) {
@@ -38,8 +38,21 @@ fn addresses(cidr: &str) -> Result<Option<(u32, u32)>, ()> {
         if value > 255 {
             return Err(());
         }
-        base = base * 256 + value;
+        address = address * 256 + value;
     }
+    u32::try_from(address).map_err(|_| ())
+}
+
+/// First and last address of an IPv4 CIDR; nothing for an IPv6 one; an error for anything else.
+pub fn addresses(cidr: &str) -> Result<Option<(u32, u32)>, ()> {
+    if cidr.contains(':') {
+        return Ok(None);
+    }
+    let pieces: Vec<&str> = cidr.split('/').collect();
+    let [base, length] = pieces[..] else {
+        return Err(());
+    };
+    let base = u64::from(address(base)?);
     if length.is_empty() || !length.chars().all(|c| c.is_ascii_digit()) {
         return Err(());
     }
@@ -57,7 +70,7 @@ fn addresses(cidr: &str) -> Result<Option<(u32, u32)>, ()> {
     }
 }
 
-fn within(ranges: &[(u32, u32)], address: u32) -> bool {
+pub fn within(ranges: &[(u32, u32)], address: u32) -> bool {
     ranges
         .iter()
         .any(|(first, last)| *first <= address && address <= *last)
@@ -106,7 +119,7 @@ fn either(left: Answer, right: Answer) -> Answer {
     }
 }
 
-fn permission(
+pub fn permission(
     rule: &IpPermission,
     source: u32,
     member_of: &[String],
@@ -115,7 +128,11 @@ fn permission(
     let mut ranges = Vec::new();
     let mut unclear = false;
     for pair in &rule.user_id_group_pairs {
-        if member_of.contains(&pair.group_id) {
+        let peered = match &pair.peering_status {
+            None => true,
+            Some(status) => status.is_empty() || status == "active",
+        };
+        if peered && member_of.contains(&pair.group_id) {
             ranges.push((source, source));
         }
     }
@@ -170,6 +187,23 @@ pub fn groups(
     answer
 }
 
+/// Whether an ACL's entry is for an inbound packet.
+pub fn entry_holds(entry: &NetworkAclEntry, source: u32) -> Answer {
+    let Some(cidr) = entry.cidr_block.as_ref().filter(|_| !entry.egress) else {
+        return Answer::Shut;
+    };
+    let from_source = match addresses(cidr) {
+        Ok(Some(range)) if within(&[range], source) => Answer::Open,
+        Ok(_) => Answer::Shut,
+        Err(()) => Answer::Unknown,
+    };
+    let (from, to) = entry
+        .port_range
+        .as_ref()
+        .map_or((None, None), |ports| (ports.from, ports.to));
+    both(packets(&entry.protocol, from, to, false), from_source)
+}
+
 /// What an ACL says of an inbound packet: from the default deny upwards, each entry that matches overrules what
 /// comes after it.
 pub fn acl(acl: &NetworkAcl, source: u32) -> Answer {
@@ -185,20 +219,7 @@ pub fn acl(acl: &NetworkAcl, source: u32) -> Answer {
             .rev()
             .filter(|entry| entry.rule_number == number)
         {
-            let Some(cidr) = entry.cidr_block.as_ref().filter(|_| !entry.egress) else {
-                continue;
-            };
-            let from_source = match addresses(cidr) {
-                Ok(Some(range)) if within(&[range], source) => Answer::Open,
-                Ok(_) => Answer::Shut,
-                Err(()) => Answer::Unknown,
-            };
-            let (from, to) = entry
-                .port_range
-                .as_ref()
-                .map_or((None, None), |ports| (ports.from, ports.to));
-            let packets = packets(&entry.protocol, from, to, false);
-            answer = match (both(packets, from_source), entry.rule_action.as_str()) {
+            answer = match (entry_holds(entry, source), entry.rule_action.as_str()) {
                 (Answer::Shut, _) => answer,
                 (Answer::Open, "allow") => Answer::Open,
                 (Answer::Open, "deny") => Answer::Shut,
@@ -210,7 +231,7 @@ pub fn acl(acl: &NetworkAcl, source: u32) -> Answer {
 }
 
 /// Whether a packet gets on by a route once it is on it.
-fn beyond(route: &Route) -> Answer {
+pub fn beyond(route: &Route) -> Answer {
     if route.state.as_deref() == Some("blackhole") {
         return Answer::Shut;
     }
@@ -241,7 +262,7 @@ fn beyond(route: &Route) -> Answer {
 }
 
 /// A route's place among those for as many addresses: the smallest first.
-fn place(route: &Route) -> u8 {
+pub fn place(route: &Route) -> u8 {
     match (route.gateway_id.as_deref(), route.origin.as_deref()) {
         _ if route.destination_prefix_list_id.is_some() => 2,
         (Some("local"), _) => 0,
@@ -302,6 +323,7 @@ fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntr
         }
     }
     let mut worlds = vec![certain];
+    unclear.dedup();
     for (place, answer) in unclear {
         let with = |size: u64| {
             let added = move |world: &Vec<Held>| [world.as_slice(), &[(size, place, answer)]].concat();
@@ -319,14 +341,8 @@ fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntr
     }
 }
 
-/// What the route tables say of a packet from a subnet of a VPC to an address.
-pub fn routes(
-    tables: &[RouteTable],
-    subnet: &str,
-    vpc: &str,
-    to: u32,
-    lists: &HashMap<String, Vec<PrefixListEntry>>,
-) -> Answer {
+/// The route tables that claim a subnet of a VPC: those associated with it, else the VPC's main ones.
+pub fn tables_of<'a>(tables: &'a [RouteTable], subnet: &str, vpc: &str) -> Vec<&'a RouteTable> {
     let mut own = Vec::new();
     let mut main = Vec::new();
     for table in tables {
@@ -339,9 +355,389 @@ pub fn routes(
             }
         }
     }
-    match (own.as_slice(), main.as_slice()) {
-        ([one], _) | ([], [one]) => table(one, to, lists),
+    if own.is_empty() { main } else { own }
+}
+
+/// What the route tables say of a packet from a subnet of a VPC to an address.
+pub fn routes(
+    tables: &[RouteTable],
+    subnet: &str,
+    vpc: &str,
+    to: u32,
+    lists: &HashMap<String, Vec<PrefixListEntry>>,
+) -> Answer {
+    match tables_of(tables, subnet, vpc).as_slice() {
+        [one] => table(one, to, lists),
         _ => Answer::Unknown,
+    }
+}
+
+/// What is to be expected of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    pub target_id: String,
+    pub rejected_by: Option<RejectedBy>,
+    /// In the source's zone: by the endpoints that are left, or where none is by all.
+    pub local: bool,
+    /// The endpoints that are left.
+    pub left: Vec<String>,
+}
+
+/// Why an interface is no source at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoSource {
+    InstanceOptedOut,
+    InstanceDidNotOptIn,
+    OptedOut,
+    OfAnotherType,
+    WithoutAddress,
+    MalformedAddress,
+    IsATarget,
+    OnASensor,
+}
+
+/// A rule's answer about an endpoint.
+type Judge<'a> = dyn Fn(&NetworkInterface) -> Answer + 'a;
+
+/// A whole world, with the rules one after another.
+pub struct World<'a> {
+    snapshot: &'a Snapshot,
+    question: &'a Question,
+    /// What no stage knows, only a snapshot: an interface whose subnet is not among those shown.
+    subnets_are_told: bool,
+    source: &'a NetworkInterface,
+}
+
+impl<'a> World<'a> {
+    pub fn new(snapshot: &'a Snapshot, question: &'a Question, subnets_are_told: bool) -> Self {
+        let mut source = None;
+        for interface in &snapshot.network_interfaces {
+            if interface.network_interface_id == question.interface_id {
+                source = Some(interface);
+            }
+        }
+        Self {
+            snapshot,
+            question,
+            subnets_are_told,
+            source: source.expect("the source is shown"),
+        }
+    }
+
+    /// The targets asked for, each once.
+    pub fn targets(&self) -> Vec<String> {
+        let shown = &self.snapshot.traffic_mirror_targets;
+        let all = shown
+            .iter()
+            .map(|target| &target.traffic_mirror_target_id)
+            .collect();
+        let asked: Vec<&String> = self
+            .question
+            .targets
+            .as_ref()
+            .map_or(all, |asked| asked.iter().collect());
+        let mut once: Vec<String> = Vec::new();
+        for id in asked {
+            if !once.contains(id) {
+                once.push(id.clone());
+            }
+        }
+        once
+    }
+
+    fn shown(&self, target_id: &str) -> Option<&'a TrafficMirrorTarget> {
+        let mut shown = self.snapshot.traffic_mirror_targets.iter();
+        shown.find(|target| target.traffic_mirror_target_id == target_id)
+    }
+
+    /// The interfaces behind a target.
+    pub fn interfaces(&self, target_id: &str) -> Vec<&'a NetworkInterface> {
+        let Some(target) = self.shown(target_id) else {
+            return Vec::new();
+        };
+        let balancer = target.network_load_balancer_arn.as_ref().map(|arn| {
+            let tail: Vec<&str> = arn.split('/').skip(1).collect();
+            format!("ELB {}", tail.join("/"))
+        });
+        let mut ids: Vec<String> = target.network_interface_id.clone().into_iter().collect();
+        for endpoint in &self.snapshot.vpc_endpoints {
+            if target.gateway_load_balancer_endpoint_id.as_ref() == Some(&endpoint.vpc_endpoint_id) {
+                ids.extend(endpoint.network_interface_ids.clone());
+            }
+        }
+        self.snapshot
+            .network_interfaces
+            .iter()
+            .filter(|interface| {
+                ids.contains(&interface.network_interface_id)
+                    || balancer.as_ref() == Some(&interface.description)
+            })
+            .collect()
+    }
+
+    /// Why the source is none, if so.
+    pub fn no_source(&self) -> Option<NoSource> {
+        let has = |tags: &[Tag], asked: &Option<TagSelector>| {
+            asked.as_ref().map(|asked| {
+                let same = |tag: &&Tag| tag.key == asked.key && tag.value == asked.value;
+                tags.iter().find(same).is_some()
+            })
+        };
+        let attached = self
+            .source
+            .attachment
+            .as_ref()
+            .and_then(|to| to.instance_id.clone());
+        let mut instance = attached.clone();
+        let mut tags = Vec::new();
+        for shown in &self.snapshot.instances {
+            let lists_it = shown
+                .network_interfaces
+                .iter()
+                .any(|interface| interface.network_interface_id == self.question.interface_id);
+            if attached.as_ref() == Some(&shown.instance_id) || (attached.is_none() && lists_it) {
+                instance = Some(shown.instance_id.clone());
+                tags.clone_from(&shown.tags);
+            }
+        }
+        let consent = &self.question.consent;
+        if has(&tags, &consent.opt_out) == Some(true) {
+            return Some(NoSource::InstanceOptedOut);
+        }
+        if has(&tags, &consent.opt_in) == Some(false) {
+            return Some(NoSource::InstanceDidNotOptIn);
+        }
+        if has(&self.source.tag_set, &consent.opt_out) == Some(true) {
+            return Some(NoSource::OptedOut);
+        }
+        if self.source.interface_type != "interface" {
+            return Some(NoSource::OfAnotherType);
+        }
+        if self.source.private_ip_address.is_empty() {
+            return Some(NoSource::WithoutAddress);
+        }
+        if address(&self.source.private_ip_address).is_err() {
+            return Some(NoSource::MalformedAddress);
+        }
+        for target in self.targets() {
+            for interface in self.interfaces(&target) {
+                if interface.network_interface_id == self.source.network_interface_id {
+                    return Some(NoSource::IsATarget);
+                }
+                let behind = interface
+                    .attachment
+                    .as_ref()
+                    .and_then(|to| to.instance_id.clone());
+                if behind.is_some() && behind == instance {
+                    return Some(NoSource::OnASensor);
+                }
+            }
+        }
+        None
+    }
+
+    fn is_near(&self, interface: &NetworkInterface) -> Answer {
+        match (
+            self.source.availability_zone.as_str(),
+            interface.availability_zone.as_str(),
+        ) {
+            ("", _) | (_, "") => Answer::Unknown,
+            (one, other) if one == other => Answer::Open,
+            _ => Answer::Shut,
+        }
+    }
+
+    fn by_zone(&self, interface: &NetworkInterface) -> Answer {
+        if self.question.local_zone_only {
+            self.is_near(interface)
+        } else {
+            Answer::Open
+        }
+    }
+
+    fn by_subnet(&self, interface: &NetworkInterface) -> Answer {
+        let told: Vec<&String> = self
+            .snapshot
+            .subnets
+            .iter()
+            .map(|subnet| &subnet.subnet_id)
+            .collect();
+        let is_told = |subnet| told.is_empty() || told.contains(&subnet);
+        if !self.subnets_are_told || (is_told(&self.source.subnet_id) && is_told(&interface.subnet_id)) {
+            Answer::Open
+        } else {
+            Answer::Unknown
+        }
+    }
+
+    fn by_groups(&self, target: &TrafficMirrorTarget, interface: &NetworkInterface) -> Answer {
+        if target.gateway_load_balancer_endpoint_id.is_some() {
+            return Answer::Open;
+        }
+        if target.network_load_balancer_arn.is_some() && interface.groups.is_empty() {
+            return Answer::Open;
+        }
+        let ids = |of: &NetworkInterface| {
+            of.groups
+                .iter()
+                .map(|group| group.group_id.clone())
+                .collect::<Vec<_>>()
+        };
+        let named = ids(interface);
+        let shown = &self.snapshot.security_groups;
+        let known = shown
+            .iter()
+            .filter(|group| named.contains(&group.group_id))
+            .map(|group| (group.group_id.clone(), group.clone()))
+            .collect();
+        let source = address(&self.source.private_ip_address).expect("an address");
+        let lists = &self.snapshot.prefix_list_entries;
+        groups(&named, &known, source, &ids(self.source), lists)
+    }
+
+    fn by_acl(&self, interface: &NetworkInterface) -> Answer {
+        if interface.subnet_id == self.source.subnet_id {
+            return Answer::Open;
+        }
+        let mut guards = Vec::new();
+        for acl in &self.snapshot.network_acls {
+            for association in &acl.associations {
+                if association.subnet_id == interface.subnet_id {
+                    guards.push(acl);
+                }
+            }
+        }
+        match guards.as_slice() {
+            [one] => acl(one, address(&self.source.private_ip_address).expect("an address")),
+            _ => Answer::Unknown,
+        }
+    }
+
+    fn by_route(&self, interface: &NetworkInterface) -> Answer {
+        if interface.subnet_id == self.source.subnet_id {
+            return Answer::Open;
+        }
+        routes(
+            &self.snapshot.route_tables,
+            &self.source.subnet_id,
+            &self.source.vpc_id,
+            address(&interface.private_ip_address).expect("an address"),
+            &self.snapshot.prefix_list_entries,
+        )
+    }
+
+    /// Rule by rule: what a target is rejected by, or the endpoints that are left of it.
+    fn judge(&self, target_id: &str) -> Result<Vec<&'a NetworkInterface>, RejectedBy> {
+        let allow = self.question.unverifiable == UnverifiableTargets::Allow;
+        let Some(target) = self.shown(target_id) else {
+            return Err(RejectedBy::Target);
+        };
+        let names = [
+            &target.network_interface_id,
+            &target.network_load_balancer_arn,
+            &target.gateway_load_balancer_endpoint_id,
+        ];
+        if names.iter().all(|name| name.is_none()) {
+            return Err(RejectedBy::Target);
+        }
+
+        let interfaces = self.interfaces(target_id);
+        let may_be_there = interfaces.is_empty()
+            || interfaces
+                .iter()
+                .any(|it| !it.private_ip_address.is_empty() && address(&it.private_ip_address).is_err());
+        let mut left: Vec<_> = interfaces
+            .into_iter()
+            .filter(|interface| address(&interface.private_ip_address).is_ok())
+            .collect();
+        if left.is_empty() {
+            return match (may_be_there, allow) {
+                (false, _) => Err(RejectedBy::Target),
+                (true, false) => Err(RejectedBy::Unverifiable),
+                (true, true) => Ok(left),
+            };
+        }
+
+        let rules: [(RejectedBy, &Judge); 5] = [
+            (RejectedBy::AvailabilityZone, &|it| self.by_zone(it)),
+            (RejectedBy::Unverifiable, &|it| self.by_subnet(it)),
+            (RejectedBy::SecurityGroup, &|it| self.by_groups(target, it)),
+            (RejectedBy::NetworkAcl, &|it| self.by_acl(it)),
+            (RejectedBy::Route, &|it| self.by_route(it)),
+        ];
+        for (rule, judge) in rules {
+            let answers: Vec<_> = left.iter().map(|interface| judge(interface)).collect();
+            let mut kept = Vec::new();
+            for (interface, answer) in left.iter().zip(&answers) {
+                if *answer == Answer::Open || (allow && *answer == Answer::Unknown) {
+                    kept.push(*interface);
+                }
+            }
+            if kept.is_empty() {
+                let unclear = answers.contains(&Answer::Unknown);
+                return Err(if unclear { RejectedBy::Unverifiable } else { rule });
+            }
+            left = kept;
+        }
+        Ok(left)
+    }
+
+    /// What is to be expected of each target asked for.
+    pub fn expected(&self) -> Vec<Expected> {
+        let no_source = self.no_source().is_some();
+        self.targets()
+            .into_iter()
+            .map(|target_id| {
+                let judged = if no_source {
+                    Err(RejectedBy::Target)
+                } else {
+                    self.judge(&target_id)
+                };
+                let (rejected_by, left) = match judged {
+                    Ok(left) => (None, left),
+                    Err(rule) => (Some(rule), Vec::new()),
+                };
+                let all = if rejected_by.is_some() {
+                    self.interfaces(&target_id)
+                } else {
+                    left.clone()
+                };
+                Expected {
+                    target_id,
+                    rejected_by,
+                    local: all
+                        .into_iter()
+                        .any(|interface| self.is_near(interface) == Answer::Open),
+                    left: left
+                        .into_iter()
+                        .map(|interface| interface.network_interface_id.clone())
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// The targets that may be picked: of those that are eligible, and in the source's zone if any is, those with
+    /// the fewest sessions.
+    pub fn least_loaded(&self, expected: &[Expected]) -> Vec<String> {
+        let load = |target: &Expected| {
+            let all = &self.snapshot.traffic_mirror_sessions;
+            all.iter()
+                .filter(|session| session.traffic_mirror_target_id == target.target_id)
+                .count()
+        };
+        let eligible: Vec<_> = expected
+            .iter()
+            .filter(|target| target.rejected_by.is_none())
+            .collect();
+        let local: Vec<_> = eligible.iter().filter(|target| target.local).copied().collect();
+        let among = if local.is_empty() { eligible } else { local };
+        let least = among.iter().map(|target| load(target)).min();
+        among
+            .into_iter()
+            .filter(|target| Some(load(target)) == least)
+            .map(|target| target.target_id.clone())
+            .collect()
     }
 }
 

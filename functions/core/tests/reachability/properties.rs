@@ -1,542 +1,123 @@
 //! Random networks: the engine and the naive implementation give the same verdicts.
 //!
 //! A failure prints the smallest network that shows it and keeps its seed in `properties.regressions` beside
-//! this file, which is tried first from then on. `PROPTEST_CASES` sets how many networks are tried.
+//! this file, which is tried first from then on. `PROPTEST_CASES` raises how many networks are tried.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use mirrorstep_core::TargetId;
 use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::explain::explain;
 use mirrorstep_core::network::{
-    GroupIdentifier, IpPermission, IpRange, NetworkAcl, NetworkAclAssociation, NetworkAclEntry,
-    NetworkInterface, PortRange, PrefixListEntry, PrefixListId, Route, RouteTable, RouteTableAssociation,
-    SecurityGroup, TrafficMirrorTarget, UserIdGroupPair,
+    IpPermission, IpRange, NetworkAcl, NetworkAclAssociation, NetworkAclEntry, PortRange, Route, RouteTable,
+    RouteTableAssociation, SecurityGroup,
 };
-use mirrorstep_core::pipeline::{Candidacy, RejectedBy, TargetKind};
+use mirrorstep_core::pipeline::{Candidacy, MirrorRequest, RejectedBy, Source, TargetKind};
 use mirrorstep_core::reachability::{
-    GatherSettings, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
-    groups_to_describe, prefix_lists_to_read, route_prefix_lists_to_read, subnets_to_describe,
-    vpc_to_describe,
+    GatherSettings, filter_network_acls, filter_routes, filter_security_groups, gather, groups_to_describe,
+    prefix_lists_to_read, route_prefix_lists_to_read, subnets_to_describe, visible_targets, vpc_to_describe,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
-use proptest::test_runner::FileFailurePersistence;
+use proptest::sample::subsequence;
+use proptest::test_runner::{FileFailurePersistence, RngAlgorithm};
 
-use crate::naive::{self, Answer};
-use crate::support::{endpoint, gathered, one, settings, source, source_interface, tmt};
+use crate::naive::{self, Answer, NoSource};
+use crate::support::{SENSOR_SUBNET, endpoint, one, request, source};
+use crate::worlds::{self, World};
+
+/// How many networks each property is tried on, at least.
+const NETWORKS: u32 = 20_000;
 
 fn networks() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(4000);
+    let asked = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: asked.cases.max(NETWORKS),
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
+        max_shrink_time: 30_000,
+        // Making networks is most of the work, and ChaCha is slow without optimisation.
+        rng_algorithm: RngAlgorithm::XorShift,
+        ..asked
     }
 }
 
-/// Mostly CIDRs around the address: those that hold it, their neighbours, any; host bits set or not. A few that
-/// are IPv6 or malformed.
-fn cidr(address: u32) -> impl Strategy<Value = String> {
-    let near = (0_u32..=32, any::<u32>(), 0..3_u8).prop_map(move |(length, noise, mode)| {
-        let host = u32::MAX.checked_shr(length).unwrap_or(0);
-        let neighbour = if length == 0 { 0 } else { 1 << (32 - length) };
-        let base = match mode {
-            0 => (address & !host) | (noise & host),
-            1 => ((address ^ neighbour) & !host) | (noise & host),
-            _ => address & !host,
-        };
-        format!("{}/{length}", Ipv4Addr::from(base))
-    });
-    let any_block =
-        (any::<u32>(), 0_u32..=32).prop_map(|(base, length)| format!("{}/{length}", Ipv4Addr::from(base)));
-    let odd = select(vec![
-        "::/0",
-        "2001:db8::/32",
-        "",
-        "10.0.0.0",
-        "10.0.0/8",
-        "10.0.0.0/33",
-        "256.0.0.0/0",
-        "0.0.0.0/0 ",
-        "oops",
-        "01.0.0.0/0",
-        "0.0.0.0/-1",
-        "/0",
-    ])
-    .prop_map(str::to_owned);
-    prop_oneof![12 => near, 3 => any_block, 1 => odd, 1 => Just("0.0.0.0/0".to_owned()), 1 => Just(format!("{}/32", Ipv4Addr::from(address)))]
-}
-
-fn protocol() -> impl Strategy<Value = String> {
-    let udp = select(vec!["-1", "udp", "17", "UDP"]);
-    let other = select(vec!["tcp", "6", "icmp", "icmpv6", "58", "50", "0", "255"]);
-    let odd = select(vec!["", "upd", "256", "-2", "-17"]);
-    prop_oneof![12 => udp, 4 => other, 1 => odd].prop_map(str::to_owned)
-}
-
-fn port_range() -> impl Strategy<Value = (Option<i32>, Option<i32>)> {
-    let boundary = select(vec![0, 1, 4788, 4789, 4790, 65534, 65535]);
-    let port = prop_oneof![3 => boundary, 1 => 0..=65535_i32];
-    prop_oneof![
-        8 => (port.clone(), port.clone()).prop_map(|(one, other)| (Some(one.min(other)), Some(one.max(other)))),
-        1 => (port.clone(), port.clone()).prop_map(|(from, to)| (Some(from), Some(to))),
-        2 => Just((None, None)),
-        1 => Just((Some(-1), Some(-1))),
-        1 => port.clone().prop_map(|from| (Some(from), None)),
-        1 => port.prop_map(|to| (None, Some(to))),
-    ]
-}
-
-fn permission(address: u32) -> impl Strategy<Value = IpPermission> {
-    let ranges = vec(cidr(address), 0..3);
-    let groups = subsequence(vec!["sg-source", "sg-other", "sg-0", "sg-none"], 0..2);
-    let lists = subsequence(vec!["pl-0", "pl-1", "pl-hidden"], 0..2);
-    (protocol(), port_range(), ranges, groups, lists).prop_map(
-        |(ip_protocol, ports, ranges, groups, lists)| IpPermission {
-            ip_protocol,
-            from_port: ports.0,
-            to_port: ports.1,
-            ip_ranges: ranges.into_iter().map(|cidr_ip| IpRange { cidr_ip }).collect(),
-            user_id_group_pairs: groups
-                .into_iter()
-                .map(|id| UserIdGroupPair {
-                    group_id: id.to_owned(),
-                    ..UserIdGroupPair::default()
-                })
-                .collect(),
-            prefix_list_ids: lists
-                .into_iter()
-                .map(|id| PrefixListId {
-                    prefix_list_id: id.to_owned(),
-                })
-                .collect(),
-        },
-    )
-}
-
-fn acl_entry(address: u32) -> impl Strategy<Value = NetworkAclEntry> {
-    let number = prop_oneof![4 => 1..8_i32, 1 => Just(32766), 1 => Just(32767)];
-    let action = prop_oneof![8 => Just("allow"), 8 => Just("deny"), 1 => Just("permit")];
-    let block = prop_oneof![9 => cidr(address).prop_map(Some), 1 => Just(None)];
-    let egress = prop::bool::weighted(0.15);
-    (
-        number,
-        action,
-        protocol(),
-        port_range(),
-        any::<bool>(),
-        block,
-        egress,
-    )
-        .prop_map(
-            |(rule_number, action, protocol, (from, to), with_ports, cidr_block, egress)| NetworkAclEntry {
-                rule_number,
-                egress,
-                protocol,
-                port_range: with_ports.then_some(PortRange { from, to }),
-                cidr_block,
-                ipv6_cidr_block: None,
-                rule_action: action.to_owned(),
-            },
-        )
-}
-
-fn address() -> impl Strategy<Value = u32> {
-    prop_oneof![4 => any::<u32>(), 1 => Just(0), 1 => Just(u32::MAX), 4 => Just(0x0a00_0105)]
-}
-
-/// Prefix lists `pl-0` and `pl-1`; `pl-hidden` cannot be seen.
-fn lists(address: u32) -> impl Strategy<Value = HashMap<String, Vec<PrefixListEntry>>> {
-    vec(
-        vec(cidr(address).prop_map(|cidr| PrefixListEntry { cidr }), 0..4),
-        2..=2,
-    )
-    .prop_map(|lists| {
-        lists
-            .into_iter()
-            .enumerate()
-            .map(|(index, entries)| (format!("pl-{index}"), entries))
-            .collect()
-    })
-}
-
-/// Groups `sg-0` to `sg-3`; `sg-hidden` cannot be seen.
-fn groups(address: u32) -> impl Strategy<Value = HashMap<String, SecurityGroup>> {
-    vec(vec(permission(address), 0..4), 4..=4).prop_map(|groups| {
-        groups
-            .into_iter()
-            .enumerate()
-            .map(|(index, ip_permissions)| {
-                let group_id = format!("sg-{index}");
-                (
-                    group_id.clone(),
-                    SecurityGroup {
-                        group_id,
-                        vpc_id: "vpc-1".into(),
-                        ip_permissions,
-                    },
-                )
-            })
-            .collect()
-    })
-}
-
-/// ACLs of `subnet-0` to `subnet-2`; that of `subnet-hidden` cannot be seen.
-fn acls(address: u32) -> impl Strategy<Value = Vec<NetworkAcl>> {
-    vec(vec(acl_entry(address), 0..6), 3..=3).prop_map(|acls| {
-        acls.into_iter()
-            .enumerate()
-            .map(|(index, entries)| NetworkAcl {
-                network_acl_id: format!("acl-{index}"),
-                associations: vec![NetworkAclAssociation {
-                    subnet_id: format!("subnet-{index}"),
-                }],
-                entries,
-            })
-            .collect()
-    })
-}
-
-/// One route, mostly sound and mostly to a range around the address.
-fn route(address: u32) -> impl Strategy<Value = Route> {
-    let destination = prop_oneof![
-        12 => cidr(address).prop_map(|cidr| Route { destination_cidr_block: Some(cidr), ..Route::default() }),
-        4 => select(vec!["pl-0", "pl-1", "pl-hidden"]).prop_map(|list| Route {
-            destination_prefix_list_id: Some(list.to_owned()), ..Route::default()
-        }),
-        1 => Just(Route { destination_ipv6_cidr_block: Some("::/0".to_owned()), ..Route::default() }),
-        1 => Just(Route::default()),
-    ];
-    let to = prop_oneof![
-        3 => Just("local"),
-        12 => select(vec!["pcx-1", "tgw-1", "vpce-1", "eni-1", "i-1", "arn:aws:networkmanager::1:core-network/c"]),
-        8 => select(vec!["igw-1", "vgw-1", "nat-1", "lgw-1", "cagw-1", "eigw-1"]),
-        1 => select(vec!["", "new-1"]),
-    ];
-    let state = prop_oneof![
-        12 => Just(Some("active")), 3 => Just(Some("blackhole")), 1 => Just(Some("filtered")), 1 => Just(None),
-    ];
-    let origin = prop_oneof![
-        4 => Just("CreateRoute"), 2 => Just("EnableVgwRoutePropagation"), 1 => Just("Advertisement"),
-    ];
-    (destination, to, state, origin).prop_map(|(mut route, to, state, origin)| {
-        let kind = to.split(['-', ':']).next();
-        let member = match kind {
-            Some("pcx") => &mut route.vpc_peering_connection_id,
-            Some("tgw") => &mut route.transit_gateway_id,
-            Some("eni") => &mut route.network_interface_id,
-            Some("i") => &mut route.instance_id,
-            Some("arn") => &mut route.core_network_arn,
-            Some("nat") => &mut route.nat_gateway_id,
-            Some("lgw") => &mut route.local_gateway_id,
-            Some("cagw") => &mut route.carrier_gateway_id,
-            Some("eigw") => &mut route.egress_only_internet_gateway_id,
-            _ => &mut route.gateway_id,
-        };
-        *member = Some(to.to_owned()).filter(|to| !to.is_empty());
-        route.state = state.map(str::to_owned);
-        route.origin = Some(origin.to_owned());
-        route
-    })
-}
-
-/// Route tables of the source's VPC and others, of which one or the other decides, or none.
-fn route_tables(address: u32) -> impl Strategy<Value = Vec<RouteTable>> {
-    let own = || prop::bool::weighted(0.5);
-    let vpc = || prop_oneof![6 => Just("vpc-1"), 1 => Just("vpc-2")];
-    let table = (own(), own(), vpc(), vec(route(address), 0..6)).prop_map(|(own, main, vpc, routes)| {
-        let association = |main: bool, subnet: Option<&str>| RouteTableAssociation {
-            main,
-            subnet_id: subnet.map(str::to_owned),
-        };
-        RouteTable {
-            vpc_id: vpc.to_owned(),
-            associations: [
-                own.then(|| association(false, Some("subnet-source"))),
-                main.then(|| association(true, None)),
-                Some(association(false, Some("subnet-other"))),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-            routes,
-            ..RouteTable::default()
-        }
-    });
-    vec(table, 1..4).prop_map(|mut tables| {
-        for (index, table) in tables.iter_mut().enumerate() {
-            table.route_table_id = format!("rtb-{index}");
-        }
-        tables
-    })
-}
-
-type Judge<'a> = dyn Fn(&Place) -> Answer + 'a;
-
-#[derive(Debug, Clone)]
-struct Place {
-    zone: &'static str,
-    subnet: &'static str,
-    groups: Vec<&'static str>,
-}
-
-fn place() -> impl Strategy<Value = Place> {
-    let zone = prop_oneof![6 => Just("us-east-1a"), 3 => Just("us-east-1b"), 1 => Just("")];
-    let subnet = select(vec![
-        "subnet-0",
-        "subnet-1",
-        "subnet-2",
-        "subnet-hidden",
-        "subnet-source",
-    ]);
-    let groups = subsequence(vec!["sg-0", "sg-1", "sg-2", "sg-3", "sg-hidden"], 0..3);
-    (zone, subnet, groups).prop_map(|(zone, subnet, groups)| Place { zone, subnet, groups })
-}
-
-fn kind() -> impl Strategy<Value = TargetKind> {
-    select(vec![
-        TargetKind::NetworkInterface,
-        TargetKind::NetworkLoadBalancer,
-        TargetKind::GatewayLoadBalancerEndpoint,
-    ])
-}
-
-/// The address of the first endpoint of the first target: 172.16.0.0.
-const FIRST_ENDPOINT: u32 = 0xac10_0000;
-
-fn endpoint_address(number: usize, index: usize) -> u32 {
-    FIRST_ENDPOINT + u32::try_from(number * 256 + index).unwrap()
-}
-
-#[derive(Debug, Clone)]
-struct Network {
-    address: u32,
-    member_of: Vec<&'static str>,
-    targets: Vec<(TargetKind, Vec<Place>)>,
-    groups: HashMap<String, SecurityGroup>,
-    lists: HashMap<String, Vec<PrefixListEntry>>,
-    acls: Vec<NetworkAcl>,
-    route_tables: Vec<RouteTable>,
-    local_zone_only: bool,
-    allow: bool,
-}
-
-fn network() -> impl Strategy<Value = Network> {
-    address().prop_flat_map(|address| {
-        let targets = vec((kind(), vec(place(), 0..4)), 1..5);
-        let member_of = subsequence(vec!["sg-source", "sg-0"], 0..=2);
-        (
-            member_of,
-            targets,
-            groups(address),
-            lists(address),
-            acls(address),
-            route_tables(FIRST_ENDPOINT),
-            any::<bool>(),
-            any::<bool>(),
-        )
-            .prop_map(
-                move |(member_of, targets, groups, lists, acls, route_tables, local_zone_only, allow)| {
-                    Network {
-                        address,
-                        member_of,
-                        targets,
-                        groups,
-                        lists,
-                        acls,
-                        route_tables,
-                        local_zone_only,
-                        allow,
-                    }
-                },
+/// What the stages decide, given of AWS only what they ask for.
+fn by_stages(world: &World) -> Candidacy {
+    let World { snapshot, question } = world;
+    let unverifiable = question.unverifiable;
+    let configured: Vec<TargetId> = naive::World::new(snapshot, question, false)
+        .targets()
+        .into_iter()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    let shown = snapshot
+        .traffic_mirror_targets
+        .iter()
+        .map(|target| (target.traffic_mirror_target_id.parse().unwrap(), target.clone()))
+        .collect();
+    let gateway_endpoints = snapshot
+        .vpc_endpoints
+        .iter()
+        .map(|endpoint| {
+            (
+                endpoint.vpc_endpoint_id.clone(),
+                endpoint.network_interface_ids.clone(),
             )
-    })
-}
+        })
+        .collect();
+    let targets = visible_targets(
+        configured,
+        shown,
+        &snapshot.network_interfaces,
+        &gateway_endpoints,
+    );
+    let request = MirrorRequest {
+        interface_id: worlds::SOURCE.parse().unwrap(),
+        instance_id: worlds::SOURCE_INSTANCE.parse().unwrap(),
+        ..request()
+    };
+    let settings = GatherSettings {
+        local_zone_only: question.local_zone_only,
+        consent: question.consent.clone(),
+        fixed: question.fixed.clone(),
+        unverifiable,
+    };
+    let epoch = jiff::Timestamp::UNIX_EPOCH;
+    let candidacy = gather(request, epoch, Vec::new(), world.source(), targets, &settings);
 
-impl Network {
-    fn source(&self) -> NetworkInterface {
-        NetworkInterface {
-            private_ip_address: Ipv4Addr::from(self.address).to_string(),
-            groups: self
-                .member_of
-                .iter()
-                .map(|id| GroupIdentifier {
-                    group_id: (*id).to_owned(),
-                })
-                .collect(),
-            ..source_interface()
-        }
-    }
-
-    fn visible(&self) -> Vec<VisibleTarget> {
-        let visible = |(number, (kind, places)): (usize, &(TargetKind, Vec<Place>))| {
-            let behind = Some(format!("behind-{number}"));
-            let mut target = TrafficMirrorTarget::default();
-            match kind {
-                TargetKind::NetworkInterface => target.network_interface_id = behind,
-                TargetKind::NetworkLoadBalancer => target.network_load_balancer_arn = behind,
-                TargetKind::GatewayLoadBalancerEndpoint => target.gateway_load_balancer_endpoint_id = behind,
-            }
-            let endpoints = places
-                .iter()
-                .enumerate()
-                .map(|(index, place)| NetworkInterface {
-                    network_interface_id: format!("eni-{number}-{index}"),
-                    availability_zone: place.zone.into(),
-                    private_ip_address: Ipv4Addr::from(endpoint_address(number, index)).to_string(),
-                    subnet_id: place.subnet.into(),
-                    groups: place
-                        .groups
-                        .iter()
-                        .map(|id| GroupIdentifier {
-                            group_id: (*id).to_owned(),
-                        })
-                        .collect(),
-                    ..NetworkInterface::default()
-                })
-                .collect();
-            VisibleTarget {
-                target_id: tmt(number),
-                target: Some(target),
-                endpoints,
-            }
-        };
-        self.targets.iter().enumerate().map(visible).collect()
-    }
-
-    /// The whole engine, given of AWS only what it asks for.
-    fn decided(&self) -> Candidacy {
-        let unverifiable = if self.allow {
-            UnverifiableTargets::Allow
-        } else {
-            UnverifiableTargets::Reject
-        };
-        let settings = GatherSettings {
-            local_zone_only: self.local_zone_only,
-            unverifiable,
-            ..settings()
-        };
-        let candidacy = gathered(&self.source(), self.visible(), &settings);
-        let asked = groups_to_describe(&candidacy);
-        let groups: HashMap<_, _> = self
-            .groups
-            .clone()
-            .into_iter()
-            .filter(|(id, _)| asked.contains(id))
-            .collect();
-        let asked = prefix_lists_to_read(&candidacy, &groups);
-        let lists: HashMap<_, _> = self
-            .lists
-            .clone()
-            .into_iter()
-            .filter(|(id, _)| asked.contains(id))
-            .collect();
-        let candidacy = filter_security_groups(candidacy, &groups, &lists, unverifiable);
-        let asked = subnets_to_describe(&candidacy);
-        let acls: Vec<_> = self
-            .acls
+    let asked = groups_to_describe(&candidacy);
+    let groups: HashMap<_, _> = snapshot
+        .security_groups
+        .iter()
+        .filter(|group| asked.contains(&group.group_id))
+        .map(|group| (group.group_id.clone(), group.clone()))
+        .collect();
+    let lists = &snapshot.prefix_list_entries;
+    let read = |asked: &std::collections::BTreeSet<String>| -> HashMap<_, _> {
+        lists
             .iter()
-            .filter(|acl| {
-                acl.associations
-                    .iter()
-                    .any(|association| asked.contains(&association.subnet_id))
-            })
-            .cloned()
-            .collect();
-        let candidacy = filter_network_acls(candidacy, &acls, unverifiable);
-        let vpc = vpc_to_describe(&candidacy);
-        let tables: Vec<_> = self
-            .route_tables
-            .iter()
-            .filter(|table| Some(table.vpc_id.as_str()) == vpc)
-            .cloned()
-            .collect();
-        let asked = route_prefix_lists_to_read(&candidacy, &tables);
-        let lists: HashMap<_, _> = self
-            .lists
-            .clone()
-            .into_iter()
-            .filter(|(id, _)| asked.contains(id))
-            .collect();
-        filter_routes(candidacy, &tables, &lists, unverifiable)
-    }
+            .filter(|(id, _)| asked.contains(*id))
+            .map(|(id, entries)| (id.clone(), entries.clone()))
+            .collect()
+    };
+    let prefix_lists = read(&prefix_lists_to_read(&candidacy, &groups));
+    let candidacy = filter_security_groups(candidacy, &groups, &prefix_lists, unverifiable);
 
-    /// What is to be expected of a target: the rule that rejects it, or the places that are left of it.
-    fn expected(&self, number: usize, kind: TargetKind, places: &[Place]) -> Result<Vec<usize>, RejectedBy> {
-        let mut left: Vec<usize> = (0..places.len()).collect();
-        if left.is_empty() {
-            return if self.allow {
-                Ok(left)
-            } else {
-                Err(RejectedBy::Unverifiable)
-            };
-        }
-        let by_zone = |place: &Place| match place.zone {
-            _ if !self.local_zone_only => Answer::Open,
-            "us-east-1a" => Answer::Open,
-            "" => Answer::Unknown,
-            _ => Answer::Shut,
-        };
-        let by_group = |place: &Place| {
-            let ids: Vec<_> = place.groups.iter().map(|id| (*id).to_owned()).collect();
-            let member_of: Vec<_> = self.member_of.iter().map(|id| (*id).to_owned()).collect();
-            match kind {
-                TargetKind::GatewayLoadBalancerEndpoint => Answer::Open,
-                TargetKind::NetworkLoadBalancer if ids.is_empty() => Answer::Open,
-                _ => naive::groups(&ids, &self.groups, self.address, &member_of, &self.lists),
-            }
-        };
-        let by_acl = |place: &Place| match place.subnet {
-            "subnet-source" => Answer::Open,
-            "subnet-hidden" => Answer::Unknown,
-            subnet => {
-                let guards = |acl: &&NetworkAcl| acl.associations[0].subnet_id == subnet;
-                naive::acl(self.acls.iter().find(guards).unwrap(), self.address)
-            }
-        };
-        let of_vpc: Vec<_> = self
-            .route_tables
+    let asked = subnets_to_describe(&candidacy);
+    let guards = |acl: &&NetworkAcl| {
+        acl.associations
             .iter()
-            .filter(|table| table.vpc_id == "vpc-1")
-            .cloned()
-            .collect();
-        let by_route = |place: &Place| {
-            let index = places
-                .iter()
-                .position(|other| std::ptr::eq(other, place))
-                .unwrap();
-            let to = endpoint_address(number, index);
-            match place.subnet {
-                "subnet-source" => Answer::Open,
-                _ => naive::routes(&of_vpc, "subnet-source", "vpc-1", to, &self.lists),
-            }
-        };
-        let rules: [(RejectedBy, &Judge); 4] = [
-            (RejectedBy::AvailabilityZone, &by_zone),
-            (RejectedBy::SecurityGroup, &by_group),
-            (RejectedBy::NetworkAcl, &by_acl),
-            (RejectedBy::Route, &by_route),
-        ];
-        for (rule, judge) in rules {
-            let answers: Vec<_> = left.iter().map(|index| judge(&places[*index])).collect();
-            let mut kept = answers
-                .iter()
-                .map(|answer| *answer == Answer::Open || (self.allow && *answer == Answer::Unknown));
-            left.retain(|_| kept.next().unwrap());
-            if left.is_empty() {
-                return Err(if answers.contains(&Answer::Unknown) {
-                    RejectedBy::Unverifiable
-                } else {
-                    rule
-                });
-            }
-        }
-        Ok(left)
-    }
+            .any(|association| asked.contains(&association.subnet_id))
+    };
+    let acls: Vec<_> = snapshot.network_acls.iter().filter(guards).cloned().collect();
+    let candidacy = filter_network_acls(candidacy, &acls, unverifiable);
+
+    let vpc = vpc_to_describe(&candidacy);
+    let of_vpc = |table: &&RouteTable| Some(table.vpc_id.as_str()) == vpc;
+    let tables: Vec<_> = snapshot.route_tables.iter().filter(of_vpc).cloned().collect();
+    let prefix_lists = read(&route_prefix_lists_to_read(&candidacy, &tables));
+    filter_routes(candidacy, &tables, &prefix_lists, unverifiable)
 }
 
 fn stage(answer: Answer, rule: RejectedBy) -> Option<RejectedBy> {
@@ -547,83 +128,166 @@ fn stage(answer: Answer, rule: RejectedBy) -> Option<RejectedBy> {
     }
 }
 
+fn rejected_by(candidacy: &Candidacy) -> Option<RejectedBy> {
+    candidacy.rejections.first().map(|rejection| rejection.stage)
+}
+
+fn sensors_acl(entries: Vec<NetworkAclEntry>) -> NetworkAcl {
+    NetworkAcl {
+        network_acl_id: "acl-1".into(),
+        associations: vec![NetworkAclAssociation {
+            subnet_id: SENSOR_SUBNET.into(),
+        }],
+        entries,
+    }
+}
+
+/// Two addresses: the one that a rule judges, and another.
+fn two_addresses() -> impl Strategy<Value = Vec<u32>> {
+    let address = prop_oneof![4 => any::<u32>(), 1 => Just(0), 1 => Just(u32::MAX), 4 => Just(0x0a00_0105)];
+    vec(address, 2..=2)
+}
+
+/// The tables of the source's VPC and of another, of which one or the other decides, several or none.
+fn tables() -> impl Strategy<Value = Vec<(bool, bool, &'static str, Vec<worlds::RoutePlan>)>> {
+    let of = || prop_oneof![6 => Just(0_usize), 1 => Just(1)];
+    let vpc = prop_oneof![6 => Just("vpc-1"), 1 => Just("vpc-2")];
+    vec(
+        (any::<bool>(), any::<bool>(), vpc, vec(worlds::route(of()), 0..6)),
+        1..4,
+    )
+}
+
 proptest! {
     #![proptest_config(networks())]
 
+    /// All rules, on everything that EC2 shows: what `explain` answers and what the stages decide.
+    #[test]
+    fn whole_worlds_agree(world in worlds::world()) {
+        let World { snapshot, question } = &world;
+        let naive = naive::World::new(snapshot, question, true);
+        let expected = naive.expected();
+        let explained = explain(snapshot, question).unwrap();
+        prop_assert_eq!(explained.left_out.is_some(), naive.no_source().is_some());
+        prop_assert_eq!(explained.verdicts.len(), expected.len());
+        for (verdict, expected) in explained.verdicts.iter().zip(&expected) {
+            prop_assert_eq!(verdict.target_id.as_str(), &expected.target_id);
+            prop_assert_eq!(
+                (verdict.eligible, verdict.rejected_by, verdict.local),
+                (expected.rejected_by.is_none(), expected.rejected_by, expected.local),
+                "{} because {:?}: {:?}", verdict.target_id, verdict.reason, verdict.evidence
+            );
+            let has_reason = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+            prop_assert_eq!(has_reason(&verdict.reason), !verdict.eligible);
+            // What lets a target through is told as well, unless nothing of it can be seen and that is allowed.
+            if !verdict.eligible || question.unverifiable == UnverifiableTargets::Reject {
+                prop_assert!(has_reason(&verdict.evidence), "{:?}", verdict);
+            }
+        }
+        let least = naive.least_loaded(&expected);
+        match &explained.picked {
+            Some(picked) => prop_assert!(least.iter().any(|id| id == picked.as_str()), "{} of {:?}", picked, least),
+            None => prop_assert!(least.is_empty(), "none of {:?}", least),
+        }
+        // What cannot be told is never let through unsaid, and where it is not allowed never at all.
+        if question.unverifiable == UnverifiableTargets::Reject {
+            prop_assert!(!explained.advisories.iter().any(|advisory| advisory.contains("kept")));
+        }
+
+        let staged = by_stages(&world);
+        let naive = naive::World::new(snapshot, question, false);
+        if matches!(naive.no_source(), Some(NoSource::InstanceOptedOut | NoSource::InstanceDidNotOptIn)) {
+            // `resolve-interfaces` has left it out, and no other stage is asked.
+            return Ok(());
+        }
+        prop_assert_eq!(staged.left_out.is_some(), naive.no_source().is_some());
+        if staged.left_out.is_some() {
+            prop_assert!(staged.candidates.is_empty());
+            return Ok(());
+        }
+        let expected = naive.expected();
+        prop_assert_eq!(staged.candidates.len() + staged.rejections.len(), expected.len());
+        for expected in expected {
+            let rejection = staged.rejections.iter().find(|rejection| rejection.target_id.as_str() == expected.target_id);
+            prop_assert_eq!(rejection.map(|rejection| rejection.stage), expected.rejected_by, "{:?}", rejection);
+            let candidate = staged.candidates.iter().find(|candidate| candidate.target_id.as_str() == expected.target_id);
+            prop_assert_eq!(candidate.is_some(), rejection.is_none());
+            if let Some(candidate) = candidate {
+                let left: Vec<_> = candidate.endpoints.iter().map(|endpoint| endpoint.interface_id.clone()).collect();
+                prop_assert_eq!((candidate.local, left), (expected.local, expected.left));
+            }
+        }
+    }
+
+    /// One endpoint with several groups, where in whole worlds there are rules before and after.
     #[test]
     fn security_groups_agree(
-        (address, groups, lists) in address().prop_flat_map(|address| (Just(address), groups(address), lists(address))),
+        addresses in two_addresses(),
+        groups in vec(vec(worlds::rule(), 0..4), 6..=6),
+        lists in vec(vec(worlds::block(0..2_usize), 0..4), 3..=3),
         attached in subsequence(vec!["sg-0", "sg-1", "sg-2", "sg-3", "sg-hidden"], 1..4),
-        member_of in subsequence(vec!["sg-source", "sg-0"], 0..=2),
+        member_of in subsequence(vec!["sg-0", "sg-4", "sg-5"], 0..=3),
     ) {
-        let mut candidacy = one(TargetKind::NetworkInterface, vec![endpoint(1, &attached)]);
+        let group = |(number, rules): (usize, &Vec<worlds::RulePlan>)| {
+            let group_id = format!("sg-{number}");
+            let ip_permissions = rules.iter().map(|rule| rule.build(&addresses)).collect();
+            (group_id.clone(), SecurityGroup { group_id, ip_permissions, ..SecurityGroup::default() })
+        };
+        let groups: HashMap<_, _> = groups.iter().enumerate().map(group).collect();
+        let lists = worlds::lists(&lists, &addresses);
         let member_of: Vec<_> = member_of.into_iter().map(str::to_owned).collect();
-        candidacy.source = Some(mirrorstep_core::pipeline::Source {
-            private_ip: Ipv4Addr::from(address), groups: member_of.clone(), ..source()
+        let mut candidacy = one(TargetKind::NetworkInterface, vec![endpoint(1, &attached)]);
+        candidacy.source = Some(Source {
+            private_ip: Ipv4Addr::from(addresses[0]), groups: member_of.clone(), ..source()
         });
         let left = filter_security_groups(candidacy, &groups, &lists, UnverifiableTargets::Reject);
         let attached: Vec<_> = attached.into_iter().map(str::to_owned).collect();
-        let expected = naive::groups(&attached, &groups, address, &member_of, &lists);
-        prop_assert_eq!(left.rejections.first().map(|rejection| rejection.stage), stage(expected, RejectedBy::SecurityGroup));
+        let expected = naive::groups(&attached, &groups, addresses[0], &member_of, &lists);
+        prop_assert_eq!(rejected_by(&left), stage(expected, RejectedBy::SecurityGroup));
     }
 
+    /// Besides what AWS prints, entries that no ACL of AWS has: two of one number, half ranges, unknown actions.
     #[test]
-    fn network_acls_agree(
-        (address, entries) in address().prop_flat_map(|address| (Just(address), vec(acl_entry(address), 0..10))),
-    ) {
+    fn network_acls_agree(addresses in two_addresses(), entries in vec(worlds::entry(true), 0..10)) {
         let mut candidacy = one(TargetKind::NetworkInterface, vec![endpoint(1, &[])]);
-        candidacy.source = Some(mirrorstep_core::pipeline::Source { private_ip: Ipv4Addr::from(address), ..source() });
-        let acl = NetworkAcl {
-            network_acl_id: "acl-1".into(),
-            associations: vec![NetworkAclAssociation { subnet_id: crate::support::SENSOR_SUBNET.into() }],
-            entries,
-        };
+        candidacy.source = Some(Source { private_ip: Ipv4Addr::from(addresses[0]), ..source() });
+        let acl = sensors_acl(entries.iter().map(|entry| entry.build(&addresses)).collect());
         let left = filter_network_acls(candidacy, std::slice::from_ref(&acl), UnverifiableTargets::Reject);
-        let expected = naive::acl(&acl, address);
-        prop_assert_eq!(left.rejections.first().map(|rejection| rejection.stage), stage(expected, RejectedBy::NetworkAcl));
+        prop_assert_eq!(rejected_by(&left), stage(naive::acl(&acl, addresses[0]), RejectedBy::NetworkAcl));
     }
 
+    /// Besides what AWS prints, several tables that claim the subnet.
     #[test]
     fn routes_agree(
-        (address, tables, lists) in address().prop_flat_map(|address| (Just(address), route_tables(address), lists(address))),
+        addresses in two_addresses(),
+        tables in tables(),
+        lists in vec(vec(worlds::block(0..2_usize), 0..4), 3..=3),
     ) {
-        let to = mirrorstep_core::pipeline::Endpoint { private_ip: Ipv4Addr::from(address), ..endpoint(1, &[]) };
+        let table = |(number, (own, main, vpc, routes)): (usize, &(bool, bool, &'static str, Vec<worlds::RoutePlan>))| {
+            let association = |main: bool, subnet: Option<&str>| RouteTableAssociation {
+                main, subnet_id: subnet.map(str::to_owned),
+            };
+            RouteTable {
+                route_table_id: format!("rtb-{number}"),
+                vpc_id: (*vpc).to_owned(),
+                associations: [
+                    own.then(|| association(false, Some("subnet-source"))),
+                    main.then(|| association(true, None)),
+                    Some(association(false, Some("subnet-other"))),
+                ].into_iter().flatten().collect(),
+                routes: routes.iter().map(|route| route.build(&addresses)).collect(),
+            }
+        };
+        let tables: Vec<_> = tables.iter().enumerate().map(table).collect();
+        let lists = worlds::lists(&lists, &addresses);
+        let to = mirrorstep_core::pipeline::Endpoint { private_ip: Ipv4Addr::from(addresses[0]), ..endpoint(1, &[]) };
         let candidacy = one(TargetKind::NetworkInterface, vec![to]);
         let asked = route_prefix_lists_to_read(&candidacy, &tables);
-        let expected = naive::routes(&tables, "subnet-source", "vpc-1", address, &lists);
+        let expected = naive::routes(&tables, "subnet-source", "vpc-1", addresses[0], &lists);
         let read: HashMap<_, _> = lists.clone().into_iter().filter(|(id, _)| asked.contains(id)).collect();
         for lists in [lists, read] {
             let left = filter_routes(candidacy.clone(), &tables, &lists, UnverifiableTargets::Reject);
-            prop_assert_eq!(left.rejections.first().map(|rejection| rejection.stage), stage(expected, RejectedBy::Route));
-        }
-    }
-
-    #[test]
-    fn whole_networks_agree(network in network()) {
-        let decided = network.decided();
-        prop_assert_eq!(&decided.left_out, &None);
-        prop_assert_eq!(decided.candidates.len() + decided.rejections.len(), network.targets.len());
-        for (number, (kind, places)) in network.targets.iter().enumerate() {
-            let candidate = decided.candidates.iter().find(|candidate| candidate.target_id == tmt(number));
-            let rejection = decided.rejections.iter().find(|rejection| rejection.target_id == tmt(number));
-            match network.expected(number, *kind, places) {
-                Err(rule) => {
-                    prop_assert_eq!(rejection.map(|rejection| rejection.stage), Some(rule));
-                    prop_assert!(rejection.is_some_and(|rejection| !rejection.evidence.is_empty()));
-                }
-                Ok(left) => {
-                    let candidate = candidate.expect("a candidate");
-                    let ids: Vec<_> = left.iter().map(|index| format!("eni-{number}-{index}")).collect();
-                    let kept: Vec<_> = candidate.endpoints.iter().map(|e| e.interface_id.clone()).collect();
-                    prop_assert_eq!(kept, ids);
-                    prop_assert_eq!(candidate.local, left.iter().any(|index| places[*index].zone == "us-east-1a"));
-                }
-            }
-        }
-        // Where nothing unverifiable is allowed, the only advisories are those on load balancers' groups.
-        if !network.allow {
-            let on_balancers = |advisory: &String| advisory.to_lowercase().contains("load balancer");
-            prop_assert!(decided.advisories.iter().all(on_balancers));
+            prop_assert_eq!(rejected_by(&left), stage(expected, RejectedBy::Route));
         }
     }
 
@@ -642,12 +306,7 @@ proptest! {
             rule_number: 1, protocol, port_range: Some(PortRange { from, to }), cidr_block: Some(cidr.clone()),
             rule_action: "allow".into(), ..NetworkAclEntry::default()
         };
-        let acl = NetworkAcl {
-            network_acl_id: "acl-1".into(),
-            associations: vec![NetworkAclAssociation { subnet_id: crate::support::SENSOR_SUBNET.into() }],
-            entries: vec![entry],
-        };
-        let left = filter_network_acls(candidacy.clone(), &[acl], UnverifiableTargets::Reject);
+        let left = filter_network_acls(candidacy.clone(), &[sensors_acl(vec![entry])], UnverifiableTargets::Reject);
         prop_assert!(left.candidates.is_empty() || cidr.contains('/'));
         let table = RouteTable {
             associations: vec![RouteTableAssociation { main: false, subnet_id: Some("subnet-source".into()) }],
