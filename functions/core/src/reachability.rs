@@ -132,7 +132,7 @@ fn apply(
                 target_id: candidate.target_id,
                 stage,
                 reason: reason.to_owned(),
-                evidence: evidence.join("; "),
+                evidence: together(evidence),
             });
         } else {
             if !allowed.is_empty() {
@@ -145,7 +145,7 @@ fn apply(
                 candidacy.admissions.push(Admission {
                     target_id: candidate.target_id.clone(),
                     stage: rule.stage,
-                    evidence: passed.join("; "),
+                    evidence: together(passed),
                 });
             }
             candidacy.candidates.push(candidate);
@@ -206,6 +206,13 @@ pub fn zone_crossing(source: &Source, picked: &Candidate) -> Option<String> {
             source.availability_zone
         )
     })
+}
+
+fn together(mut texts: Vec<String>) -> String {
+    match texts.len() {
+        1 => texts.swap_remove(0),
+        _ => texts.join("; "),
+    }
 }
 
 fn add_new(texts: &mut Vec<String>, text: String) {

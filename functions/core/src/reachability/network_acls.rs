@@ -110,6 +110,10 @@ fn outbound_advisories(source: &Source, acl: &NetworkAcl, candidacy: &Candidacy)
             .iter()
             .filter(|endpoint| endpoint.subnet_id != source.subnet_id);
         for endpoint in elsewhere {
+            let first = entries.first(endpoint.private_ip);
+            if first.is_some_and(|(tried, matches)| matches && tried.allows()) {
+                continue;
+            }
             if let Finding::Blocked(evidence) | Finding::Unknown(evidence) =
                 entries.finding(endpoint.private_ip)
             {
@@ -164,6 +168,12 @@ struct Tried<'a> {
     is_for_mirrored_packets: Truth,
 }
 
+impl Tried<'_> {
+    fn allows(&self) -> bool {
+        self.entry.rule_action.eq_ignore_ascii_case("allow")
+    }
+}
+
 impl<'a> Entries<'a> {
     fn read(acl: &'a NetworkAcl, direction: Direction) -> Self {
         let mut in_order: Vec<_> = acl
@@ -190,20 +200,25 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// What the first entry that matches says of packets from or to this address.
+    /// The first entry that matches packets from or to this address, or may: with whether it does.
+    fn first(&self, address: Ipv4Addr) -> Option<(&Tried<'a>, bool)> {
+        self.in_order.iter().find_map(|tried| {
+            match (tried.is_for_mirrored_packets, holds(tried.range, address)) {
+                (_, Truth::No) => None,
+                (Truth::Yes, Truth::Yes) => Some((tried, true)),
+                _ => Some((tried, false)),
+            }
+        })
+    }
+
+    /// What it says of them.
     fn finding(&self, address: Ipv4Addr) -> Finding {
-        for tried in &self.in_order {
-            let matches = match (tried.is_for_mirrored_packets, holds(tried.range, address)) {
-                (_, Truth::No) => continue,
-                (Truth::Yes, Truth::Yes) => true,
-                _ => false,
-            };
+        if let Some((tried, matches)) = self.first(address) {
             let evidence = format!("{} rule {}", self.acl, tried.entry.rule_number);
             let words = in_words(tried.entry, self.direction, tried.cidr);
-            let action = &tried.entry.rule_action;
-            return if matches && action.eq_ignore_ascii_case("allow") {
+            return if matches && tried.allows() {
                 Finding::Passes(format!("{evidence}: {words}"))
-            } else if matches && action.eq_ignore_ascii_case("deny") {
+            } else if matches && tried.entry.rule_action.eq_ignore_ascii_case("deny") {
                 Finding::Blocked(format!("{evidence}: {words}"))
             } else {
                 Finding::Unknown(format!("{evidence} is malformed: {words}"))

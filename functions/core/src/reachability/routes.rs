@@ -7,7 +7,6 @@
 //! works"). The `local` route goes before whatever a virtual private gateway propagates, be that more specific
 //! (Site-to-Site VPN user guide, "Route tables and AWS Site-to-Site VPN route priority").
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
@@ -268,12 +267,8 @@ impl<'a> Table<'a> {
             .collect();
         let is_local = ways.iter().any(|way| way.rank == Rank::Local);
         ways.retain(|way| !(is_local && way.rank == Rank::Propagated));
-        ways.sort_by_key(|way| Reverse(way.precedence()));
-        let equal = ways
-            .iter()
-            .take_while(|way| way.precedence() == ways[0].precedence())
-            .count();
-        ways.truncate(equal);
+        let first = ways.iter().map(|way| way.precedence()).max();
+        ways.retain(|way| Some(way.precedence()) == first);
         let carries = match ways.as_slice() {
             [] => Truth::No,
             [way, others @ ..] => {

@@ -115,11 +115,33 @@ pub struct InboundRules(HashMap<String, GroupRules>);
 struct GroupRules {
     /// How many rules the group has, those for other packets too.
     rules: usize,
-    ranges: Vec<(Ipv4Net, Traffic)>,
+    ranges: Vec<Range>,
+    /// Each range as it is written, and what its rule is for. Apart, since all ranges are looked at and one of these.
+    written: Vec<(Ipv4Net, Traffic)>,
     /// Groups whose members are admitted.
     members: Vec<(UserIdGroupPair, Traffic)>,
     /// What must be looked at where nothing of the above admits the source, in the order of the rules.
     rest: Vec<Rest>,
+}
+
+/// A range as two numbers, since there may be hundreds of thousands to look at.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    network: u32,
+    mask: u32,
+}
+
+impl Range {
+    fn of(range: Ipv4Net) -> Self {
+        Self {
+            network: range.network().to_bits(),
+            mask: range.netmask().to_bits(),
+        }
+    }
+
+    fn holds(self, address: u32) -> bool {
+        address & self.mask == self.network
+    }
 }
 
 #[derive(Debug)]
@@ -185,7 +207,7 @@ impl InboundRules {
         unverifiable: UnverifiableTargets,
     ) -> Candidacy {
         // What a group or a list says depends on the source alone, and sensors share groups.
-        let mut judged: HashMap<&str, Judged> = HashMap::new();
+        let mut judged: HashMap<&str, Judged> = HashMap::with_capacity(self.0.len());
         let mut listed: HashMap<&str, Listed> = HashMap::new();
         let mut candidacy = apply(candidacy, &RULE, unverifiable, |source, kind, endpoint| {
             if kind == TargetKind::GatewayLoadBalancerEndpoint {
@@ -210,7 +232,7 @@ impl InboundRules {
                     .entry(id)
                     .or_insert_with(|| group.judge(id, source, prefix_lists, &mut listed));
                 if let Some(rule) = &judged.admits {
-                    return Finding::Passes(format!("{id}: {rule}"));
+                    return Finding::Passes(rule.clone());
                 }
                 rules += group.rules;
                 doubts.extend(judged.doubts.iter().cloned());
@@ -255,7 +277,7 @@ impl InboundRules {
             let admitted = groups().any(|(id, group)| {
                 *admits
                     .entry(id)
-                    .or_insert_with(|| group.admits_without_lists(source).is_some())
+                    .or_insert_with(|| group.admitting(source).is_some())
             });
             if !admitted {
                 for rest in groups().flat_map(|(_, group)| &group.rest) {
@@ -274,6 +296,12 @@ impl InboundRules {
         }
         lists
     }
+}
+
+/// What admits the source.
+enum Admitting<'a> {
+    Range(Ipv4Net, Traffic),
+    Members(&'a str, Traffic),
 }
 
 /// What one group says of the source.
@@ -308,7 +336,10 @@ impl GroupRules {
                     read.members.extend(members.map(|pair| (pair, traffic)));
                     for IpRange { cidr_ip } in &permission.ip_ranges {
                         match range(cidr_ip) {
-                            Some(IpNet::V4(range)) => read.ranges.push((range, traffic)),
+                            Some(IpNet::V4(range)) => {
+                                read.ranges.push(Range::of(range));
+                                read.written.push((range, traffic));
+                            }
                             Some(IpNet::V6(_)) => {}
                             None => read.rest.push(Rest::MalformedRange(cidr_ip.clone())),
                         }
@@ -322,17 +353,25 @@ impl GroupRules {
         read
     }
 
-    /// The rule that admits the source by its address or by its groups, in words.
-    fn admits_without_lists(&self, source: &Source) -> Option<String> {
-        let by_range = self
-            .ranges
-            .iter()
-            .find(|(range, _)| range.contains(&source.private_ip));
-        if let Some((range, traffic)) = by_range {
-            return Some(format!("{traffic} from {range}"));
+    /// The rule that admits the source by its address or by its groups.
+    fn admitting(&self, source: &Source) -> Option<Admitting<'_>> {
+        let address = source.private_ip.to_bits();
+        let mut ranges = self.ranges.iter();
+        if let Some(index) = ranges.position(|range| range.holds(address)) {
+            let (range, traffic) = self.written.get(index)?;
+            return Some(Admitting::Range(*range, *traffic));
         }
-        let (pair, traffic) = self.members.iter().find(|(pair, _)| is_member(source, pair))?;
-        Some(format!("{traffic} from members of {}", pair.group_id))
+        let mut members = self.members.iter();
+        let (pair, traffic) = members.find(|(pair, _)| is_member(source, pair))?;
+        Some(Admitting::Members(&pair.group_id, *traffic))
+    }
+
+    /// The same in words.
+    fn admits_without_lists(&self, id: &str, source: &Source) -> Option<String> {
+        Some(match self.admitting(source)? {
+            Admitting::Range(range, traffic) => format!("{id}: {traffic} from {range}"),
+            Admitting::Members(group, traffic) => format!("{id}: {traffic} from members of {group}"),
+        })
     }
 
     fn judge<'a>(
@@ -343,7 +382,7 @@ impl GroupRules {
         listed: &mut HashMap<&'a str, Listed>,
     ) -> Judged {
         let mut judged = Judged {
-            admits: self.admits_without_lists(source),
+            admits: self.admits_without_lists(id, source),
             ..Judged::default()
         };
         if judged.admits.is_some() {
@@ -360,7 +399,7 @@ impl GroupRules {
                         .entry(list)
                         .or_insert_with(|| Listed::judge(list, source, prefix_lists));
                     if let Some(entry) = &listed.holds {
-                        judged.admits = Some(format!("{traffic} from {entry} in {list}"));
+                        judged.admits = Some(format!("{id}: {traffic} from {entry} in {list}"));
                         return judged;
                     }
                     for doubt in &listed.doubts {
