@@ -90,8 +90,11 @@ pub fn route_prefix_lists_to_read(candidacy: &Candidacy, route_tables: &[RouteTa
     let mut lists = BTreeSet::new();
     for endpoint in routed_endpoints(source, candidacy) {
         let decided = table.decided(endpoint.private_ip);
-        if table.doubts(&decided).any(|doubt| doubt.matters(&decided)) {
-            lists.extend(table.doubts(&decided).filter_map(|doubt| doubt.unread.clone()));
+        if !table.mattering(endpoint.private_ip, &decided).is_empty() {
+            let otherwise = table.decided_otherwise(endpoint.private_ip, &decided);
+            for decided in otherwise.iter().chain([&decided]) {
+                lists.extend(table.doubts(decided).filter_map(|doubt| doubt.unread.clone()));
+            }
         }
     }
     lists
@@ -260,12 +263,23 @@ impl<'a> Table<'a> {
 
     /// What decides about an address, as far as is known.
     fn decided(&self, address: Ipv4Addr) -> Decided<'_> {
+        self.decided_where(address, false)
+    }
+
+    /// The same where a malformed `local` route holds the address and so goes before those that are propagated.
+    /// `None` where that makes no difference.
+    fn decided_otherwise(&self, address: Ipv4Addr, decided: &Decided<'_>) -> Option<Decided<'_>> {
+        let may_be_local = self.doubts.iter().any(|doubt| doubt.rank == Rank::Local);
+        (may_be_local && !decided.is_local).then(|| self.decided_where(address, true))
+    }
+
+    fn decided_where(&self, address: Ipv4Addr, is_local: bool) -> Decided<'_> {
         let mut ways: Vec<_> = self
             .ways
             .iter()
             .filter(|way| way.range.contains(&address))
             .collect();
-        let is_local = ways.iter().any(|way| way.rank == Rank::Local);
+        let is_local = is_local || ways.iter().any(|way| way.rank == Rank::Local);
         ways.retain(|way| !(is_local && way.rank == Rank::Propagated));
         let first = ways.iter().map(|way| way.precedence()).max();
         ways.retain(|way| Some(way.precedence()) == first);
@@ -297,6 +311,22 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The doubts on which the verdict about an address hangs.
+    fn mattering(&self, address: Ipv4Addr, decided: &Decided<'_>) -> Vec<&Doubt<'a>> {
+        let mut mattering: Vec<_> = self
+            .doubts(decided)
+            .filter(|doubt| carries(doubt.route) != decided.carries)
+            .collect();
+        if let Some(otherwise) = self.decided_otherwise(address, decided) {
+            let differs = otherwise.carries != decided.carries;
+            let doubts = self.doubts(&otherwise);
+            mattering.extend(doubts.filter(|doubt| {
+                carries(doubt.route) != decided.carries || differs && doubt.rank == Rank::Local
+            }));
+        }
+        mattering
+    }
+
     /// What may go before the route that is known to decide, and comes to the same.
     fn other_ways(&self, decided: &Decided<'_>) -> String {
         let mut others: Vec<_> = self
@@ -313,8 +343,8 @@ impl<'a> Table<'a> {
     fn finding(&self, address: Ipv4Addr) -> Finding {
         let decided = self.decided(address);
         let mut doubts: Vec<_> = self
-            .doubts(&decided)
-            .filter(|doubt| doubt.matters(&decided))
+            .mattering(address, &decided)
+            .into_iter()
             .map(|doubt| format!("a route to {} for {}", leads_to(doubt.route).0, doubt.what))
             .collect();
         if !doubts.is_empty() {
@@ -367,13 +397,6 @@ impl Way<'_> {
             Some(list) => format!("{} of {list} to {to}", self.range.trunc()),
             None => format!("{} to {to}", self.range.trunc()),
         }
-    }
-}
-
-impl Doubt<'_> {
-    /// Whether the verdict hangs on it: it does not where the packet fares the same either way.
-    fn matters(&self, decided: &Decided<'_>) -> bool {
-        carries(self.route) != decided.carries
     }
 }
 
