@@ -43,6 +43,9 @@ pub struct Assignment {
     /// The session, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+    /// Why it was released, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_because: Option<String>,
     /// The execution of the last event.
     pub execution_arn: String,
     /// The time of the last event.
@@ -119,6 +122,34 @@ pub enum Change {
         /// The session.
         session_id: SessionId,
     },
+    /// A session that the ledger did not know, such as another tool's, was found in EC2 and taken over.
+    Adopted {
+        /// The instance of the interface.
+        instance_id: InstanceId,
+        /// The sensor.
+        target_id: TargetId,
+        /// The assignment's place among the interface's.
+        generation: u64,
+        /// The session.
+        session_id: SessionId,
+        /// Its number.
+        session_number: i32,
+        /// Its filter.
+        filter_id: FilterId,
+        /// Its VXLAN network identifier.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        virtual_network_id: Option<i32>,
+        /// Bytes of each packet, where it has a limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packet_length: Option<i32>,
+    },
+    /// The session goes to another sensor.
+    Moved {
+        /// That sensor.
+        target_id: TargetId,
+        /// Why.
+        reason: String,
+    },
     /// The place was given back.
     Released {
         /// Why.
@@ -185,8 +216,55 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 virtual_network_id: *virtual_network_id,
                 packet_length: *packet_length,
                 session_id: None,
+                released_because: None,
                 execution_arn: event.execution_arn.clone(),
                 changed_at: event.at,
+            })
+        }
+        (
+            Change::Adopted {
+                instance_id,
+                target_id,
+                generation,
+                session_id,
+                session_number,
+                filter_id,
+                virtual_network_id,
+                packet_length,
+            },
+            before,
+        ) if in_order
+            && before.is_none_or(|a| !a.is_live())
+            && *generation == before.map_or(0, |a| a.generation) + 1 =>
+        {
+            Ok(Assignment {
+                interface_id: event.interface_id.clone(),
+                instance_id: instance_id.clone(),
+                state: AssignmentState::Active,
+                target_id: target_id.clone(),
+                generation: *generation,
+                version: event.version,
+                // It was created already: nobody will create it with a token.
+                client_token: format!("adopted-{session_id}"),
+                session_number: *session_number,
+                filter_id: filter_id.clone(),
+                virtual_network_id: *virtual_network_id,
+                packet_length: *packet_length,
+                session_id: Some(session_id.clone()),
+                released_because: None,
+                execution_arn: event.execution_arn.clone(),
+                changed_at: event.at,
+            })
+        }
+        (Change::Moved { target_id, .. }, Some(before))
+            if in_order && before.state == AssignmentState::Active && before.target_id != *target_id =>
+        {
+            Ok(Assignment {
+                target_id: target_id.clone(),
+                version: event.version,
+                execution_arn: event.execution_arn.clone(),
+                changed_at: event.at,
+                ..before.clone()
             })
         }
         (Change::Activated { session_id }, Some(before))
@@ -201,15 +279,18 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 ..before.clone()
             })
         }
-        (Change::Released { .. }, Some(before)) if in_order && before.is_live() => Ok(Assignment {
+        (Change::Released { reason }, Some(before)) if in_order && before.is_live() => Ok(Assignment {
             state: AssignmentState::Released,
             version: event.version,
+            released_because: Some(reason.clone()),
             execution_arn: event.execution_arn.clone(),
             changed_at: event.at,
             ..before.clone()
         }),
         (Change::Reserved { .. }, _) => Err(impossible("reserved")),
         (Change::Activated { .. }, _) => Err(impossible("activated")),
+        (Change::Adopted { .. }, _) => Err(impossible("adopted")),
+        (Change::Moved { .. }, _) => Err(impossible("moved")),
         (Change::Released { .. }, _) => Err(impossible("released")),
     }
 }
@@ -340,6 +421,9 @@ pub struct SensorLoad {
     /// Until when the sensor counts as full, in milliseconds since 1970. Absent where it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_until: Option<i64>,
+    /// Whether a person drains the sensor: it takes no new sessions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 impl SensorLoad {
@@ -351,6 +435,11 @@ impl SensorLoad {
     /// Whether EC2 said so recently that the sensor takes no more sessions.
     pub fn is_full(&self, now: Timestamp) -> bool {
         self.full_until.is_some_and(|until| until > now.as_millisecond())
+    }
+
+    /// Whether it may be picked: neither full nor draining.
+    pub fn takes_sessions(&self, now: Timestamp) -> bool {
+        !self.draining && !self.is_full(now)
     }
 }
 
@@ -374,7 +463,7 @@ pub fn least_loaded<'a>(
         .filter_map(|(target_id, local)| {
             let load = loads
                 .iter()
-                .find(|load| load.target_id == *target_id && !load.is_full(now))?;
+                .find(|load| load.target_id == *target_id && load.takes_sessions(now))?;
             Some(((!local, load.total(), tie_break(interface_id, target_id)), load))
         })
         .min_by(|(left, _), (right, _)| left.cmp(right))

@@ -133,6 +133,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             target_id: candidate.target_id.clone(),
             external: 0,
             full_until: None,
+            draining: false,
         })
         .collect();
     let candidates = candidacy

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod network;
 pub mod pipeline;
 pub mod reachability;
+pub mod reconcile;
 pub mod snapshot;
 
 pub use clock::Clock;

@@ -149,6 +149,12 @@ pub struct TrafficMirrorSession {
     pub network_interface_id: String,
     /// 1 to 32766, unique on the interface.
     pub session_number: i32,
+    /// The VXLAN network identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_network_id: Option<i32>,
+    /// Bytes of each packet, where it has a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet_length: Option<i32>,
     /// The account that owns it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub owner_id: String,

@@ -413,6 +413,18 @@ pub struct ReleaseRequest {
     pub error: String,
 }
 
+/// What `release-instance` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleasedInstance {
+    /// The instance of the event.
+    pub instance_id: InstanceId,
+    /// The interfaces whose assignments were released.
+    pub released: Vec<InterfaceId>,
+    /// The interfaces that EC2 still shows, and whose assignments stay.
+    pub kept: Vec<InterfaceId>,
+}
+
 /// What `release-session` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

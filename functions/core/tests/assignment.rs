@@ -276,6 +276,7 @@ fn load(number: usize, sessions: u64, external: u64) -> SensorLoad {
         sessions,
         external,
         full_until: None,
+        draining: false,
     }
 }
 
@@ -311,6 +312,7 @@ fn a_remote_sensor_is_picked_only_where_no_local_one_has_room() {
     let full_local = [
         SensorLoad {
             full_until: Some(at(101).as_millisecond()),
+            draining: false,
             ..load(1, 0, 0)
         },
         load(2, 9, 0),
@@ -323,6 +325,7 @@ fn a_sensor_is_full_until_its_time_is_over() {
     let full_until = |second| {
         [SensorLoad {
             full_until: Some(at(second).as_millisecond()),
+            draining: false,
             ..load(1, 0, 0)
         }]
     };
@@ -353,7 +356,7 @@ proptest! {
         order in any::<bool>(),
     ) {
         let loads: Vec<_> = sensors.iter().enumerate().map(|(number, (sessions, external, full, _))| SensorLoad {
-            full_until: full.then(|| at(101).as_millisecond()), ..load(number, *sessions, *external)
+            full_until: full.then(|| at(101).as_millisecond()), draining: false, ..load(number, *sessions, *external)
         }).collect();
         let mut candidates: Vec<_> = sensors.iter().enumerate().map(|(number, sensor)| (number, sensor.3)).collect();
         let picked = pick(&candidates, &loads);

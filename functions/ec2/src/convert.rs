@@ -75,6 +75,8 @@ pub(crate) fn traffic_mirror_session(session: sdk::TrafficMirrorSession) -> core
         traffic_mirror_filter_id: session.traffic_mirror_filter_id.unwrap_or_default(),
         network_interface_id: session.network_interface_id.unwrap_or_default(),
         session_number: session.session_number.unwrap_or_default(),
+        virtual_network_id: session.virtual_network_id,
+        packet_length: session.packet_length,
         owner_id: session.owner_id.unwrap_or_default(),
         tags: tags(session.tags),
     }

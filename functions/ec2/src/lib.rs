@@ -30,6 +30,9 @@ const FILTER_VALUES: usize = 200;
 /// The largest page of a describe that is read whole (EC2 API reference, `MaxResults`).
 const PAGE: i32 = 1000;
 
+/// Running instances that are looked at together: the interfaces of so many are asked about in a few calls.
+const INSTANCES_PAGE: i32 = 100;
+
 /// EC2, for one account and Region.
 #[derive(Debug, Clone)]
 pub struct Ec2(Client);
@@ -100,6 +103,25 @@ impl Ec2 {
             ));
         }
         Ok(found)
+    }
+
+    /// Running instances, a page of them, and the token of the next page (`DescribeInstances`).
+    pub async fn running_instances(
+        &self,
+        page: Option<String>,
+    ) -> Result<(Vec<Instance>, Option<String>), DescribeError> {
+        let output = self
+            .0
+            .describe_instances()
+            .filters(filter("instance-state-name", ["running"]))
+            .max_results(INSTANCES_PAGE)
+            .set_next_token(page)
+            .send()
+            .await
+            .map_err(|error| failure::of_describe("DescribeInstances", &error))?;
+        let reservations = output.reservations.unwrap_or_default();
+        let instances = reservations.into_iter().flat_map(convert::reservation).collect();
+        Ok((instances, output.next_token.filter(|token| !token.is_empty())))
     }
 
     /// Every target that EC2 shows in the Region (`DescribeTrafficMirrorTargets`).

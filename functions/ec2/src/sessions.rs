@@ -48,6 +48,24 @@ impl Ec2 {
         ))
     }
 
+    /// The sessions of which these interfaces are the sources (`DescribeTrafficMirrorSessions`).
+    pub async fn sessions_of(
+        &self,
+        interfaces: &[InterfaceId],
+    ) -> Result<Vec<TrafficMirrorSession>, DescribeError> {
+        let mut found = Vec::new();
+        for filter in filters("network-interface-id", interfaces) {
+            let call = self.0.describe_traffic_mirror_sessions().filters(filter);
+            found.extend(describe!(
+                call,
+                "DescribeTrafficMirrorSessions",
+                traffic_mirror_sessions,
+                convert::traffic_mirror_session
+            ));
+        }
+        Ok(found)
+    }
+
     /// How many sessions each of these targets has (`DescribeTrafficMirrorSessions`).
     pub async fn count_sessions_to(
         &self,

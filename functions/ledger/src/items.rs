@@ -30,6 +30,11 @@ pub(crate) fn load_key(target: &TargetId) -> Item {
     key(format!("SENSOR#{target}"), "LOAD".to_owned())
 }
 
+/// What happened to a sensor's counter beside its assignments' transitions.
+pub(crate) fn sensor_event_key(target: &TargetId, change: u64) -> Item {
+    key(format!("SENSOR#{target}"), format!("EVENT#{change:010}"))
+}
+
 pub(crate) fn with_key(key: Item, value: &impl Serialize) -> Result<Item, StageError> {
     let mut item: Item = serde_dynamo::to_item(value).map_err(unwritable)?;
     item.extend(key);

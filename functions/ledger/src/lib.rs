@@ -13,6 +13,7 @@
 
 mod failure;
 mod items;
+mod reconcile;
 mod reserve;
 mod transaction;
 
@@ -23,6 +24,7 @@ use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEve
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
+pub use reconcile::Books;
 pub use reserve::{Reservation, ReserveRequest};
 use transaction::{Counter, Refusal};
 
@@ -105,7 +107,7 @@ impl Ledger {
             },
         );
         for attempt in 0..Self::TRIES {
-            match self.write(Some(reserved), &event, Counter::Unchanged).await? {
+            match self.write(Some(reserved), &event, &[]).await? {
                 Ok(active) => return Ok(Activation::Active(active)),
                 Err(Refusal::Assignment(Some(found)))
                     if found.generation == reserved.generation
@@ -144,7 +146,7 @@ impl Ledger {
                 target: &live.target_id,
                 full_until,
             };
-            match self.write(Some(live), &event, counter).await? {
+            match self.write(Some(live), &event, &[counter]).await? {
                 Ok(_) => return Ok(Release::Released),
                 Err(Refusal::Assignment(Some(found)))
                     if found.generation == live.generation && found.state == AssignmentState::Released =>
@@ -218,7 +220,7 @@ impl Ledger {
         &self,
         before: Option<&Assignment>,
         event: &LedgerEvent,
-        counter: Counter<'_>,
+        counters: &[Counter<'_>],
     ) -> Result<Result<Assignment, Refusal>, StageError> {
         let after = apply(before, event).map_err(|error| {
             StageError::new(
@@ -226,7 +228,7 @@ impl Ledger {
                 format!("{error}; the input is not of this ledger's making"),
             )
         })?;
-        let writes = transaction::of_transition(&self.table, before, &after, event, counter)?;
+        let writes = transaction::of_transition(&self.table, before, &after, event, counters)?;
         match self
             .client
             .transact_write_items()

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, NewReservation, SensorLoad, Standing, judge, least_loaded};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
+use serde::de::DeserializeOwned;
 
+use crate::items::Item;
 use crate::transaction::{Counter, Refusal};
 use crate::{Ledger, contention, failure, items};
 
@@ -93,7 +95,7 @@ impl Ledger {
             }
             .event(before.as_ref());
             match self
-                .write(before.as_ref(), &event, Counter::Up { read, now })
+                .write(before.as_ref(), &event, &[Counter::Up { read, now }])
                 .await?
             {
                 Ok(assignment) => return Ok(Reservation::Reserved { assignment, loads }),
@@ -161,8 +163,13 @@ impl Ledger {
         &self,
         targets: impl IntoIterator<Item = &'a TargetId>,
     ) -> Result<Vec<SensorLoad>, StageError> {
-        let mut keys: Vec<_> = targets.into_iter().map(items::load_key).collect();
-        let mut loads = Vec::with_capacity(keys.len());
+        self.batch(targets.into_iter().map(items::load_key).collect())
+            .await
+    }
+
+    /// The items of these keys, as many as there are, read consistently.
+    pub(crate) async fn batch<T: DeserializeOwned>(&self, mut keys: Vec<Item>) -> Result<Vec<T>, StageError> {
+        let mut found = Vec::with_capacity(keys.len());
         let mut attempt = 0;
         while !keys.is_empty() {
             // BatchGetItem takes 100 keys.
@@ -180,7 +187,7 @@ impl Ledger {
                 .await
                 .map_err(|error| self.failure("BatchGetItem", &error))?;
             for item in output.responses.unwrap_or_default().into_values().flatten() {
-                loads.push(items::read(item)?);
+                found.push(items::read(item)?);
             }
             let unprocessed: Vec<HashMap<_, _>> = output
                 .unprocessed_keys
@@ -200,6 +207,6 @@ impl Ledger {
                 keys.extend(unprocessed);
             }
         }
-        Ok(loads)
+        Ok(found)
     }
 }

@@ -13,12 +13,10 @@ use crate::items::{self, Item};
 /// How a transition changes its sensor's counter, and what it asks of it.
 #[derive(Clone, Copy)]
 pub(crate) enum Counter<'a> {
-    Unchanged,
     /// One more, if the load is not above what was read and the sensor is not full.
-    Up {
-        read: &'a SensorLoad,
-        now: Timestamp,
-    },
+    Up { read: &'a SensorLoad, now: Timestamp },
+    /// One more, whatever the load is: the session exists already. A sensor that is not in the ledger is entered.
+    Add { target: &'a TargetId },
     /// One less. The sensor counts as full until then, if a time is given.
     Down {
         target: &'a TargetId,
@@ -43,13 +41,14 @@ pub(crate) fn of_transition(
     before: Option<&Assignment>,
     after: &Assignment,
     event: &LedgerEvent,
-    counter: Counter<'_>,
+    counters: &[Counter<'_>],
 ) -> Result<Vec<TransactWriteItem>, StageError> {
     let mut writes = vec![
         put(table, assignment(before, after)?)?,
         put(table, new_event(event)?)?,
     ];
-    if let Some(update) = count(table, counter)? {
+    for counter in counters {
+        let update = count(table, *counter)?;
         writes.push(TransactWriteItem::builder().update(update).build());
     }
     Ok(writes)
@@ -110,40 +109,55 @@ fn new_event(event: &LedgerEvent) -> Result<PutBuilder, StageError> {
         .condition_expression("attribute_not_exists(pk)"))
 }
 
-fn count(table: &str, counter: Counter<'_>) -> Result<Option<Update>, StageError> {
+fn count(table: &str, counter: Counter<'_>) -> Result<Update, StageError> {
     let update = Update::builder()
         .table_name(table)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .expression_attribute_names("#sessions", "sessions")
+        .expression_attribute_names("#changes", "changes")
+        .expression_attribute_values(":zero", number(0))
         .expression_attribute_values(":one", number(1));
+    // Every change of the counter counts as one, so that who has read around it can tell.
+    let changed = "#changes = if_not_exists(#changes, :zero) + :one";
     let update = match counter {
-        Counter::Unchanged => return Ok(None),
         Counter::Up { read, now } => update
             .set_key(Some(items::load_key(&read.target_id)))
-            .update_expression("SET #sessions = #sessions + :one")
+            .update_expression(format!("SET #sessions = #sessions + :one, {changed}"))
             .condition_expression(
                 "#sessions <= :sessions AND #external <= :external \
-                 AND (attribute_not_exists(#fullUntil) OR #fullUntil <= :now)",
+                 AND (attribute_not_exists(#fullUntil) OR #fullUntil <= :now) \
+                 AND attribute_not_exists(#draining)",
             )
             .expression_attribute_names("#external", "external")
             .expression_attribute_names("#fullUntil", "fullUntil")
+            .expression_attribute_names("#draining", "draining")
             .expression_attribute_values(":sessions", number(read.sessions))
             .expression_attribute_values(":external", number(read.external))
             .expression_attribute_values(":now", time(now)),
+        Counter::Add { target } => update
+            .set_key(Some(items::load_key(target)))
+            .update_expression(format!(
+                "SET targetId = :target, #sessions = if_not_exists(#sessions, :zero) + :one, \
+                 #external = if_not_exists(#external, :zero), {changed}"
+            ))
+            .expression_attribute_names("#external", "external")
+            .expression_attribute_values(":target", AttributeValue::S(target.to_string())),
         Counter::Down { target, full_until } => {
             let update = update
                 .set_key(Some(items::load_key(target)))
                 .condition_expression("#sessions >= :one");
             match full_until {
-                None => update.update_expression("SET #sessions = #sessions - :one"),
+                None => update.update_expression(format!("SET #sessions = #sessions - :one, {changed}")),
                 Some(until) => update
-                    .update_expression("SET #sessions = #sessions - :one, #fullUntil = :until")
+                    .update_expression(format!(
+                        "SET #sessions = #sessions - :one, #fullUntil = :until, {changed}"
+                    ))
                     .expression_attribute_names("#fullUntil", "fullUntil")
                     .expression_attribute_values(":until", time(until)),
             }
         }
     };
-    update.build().map(Some).map_err(items::unwritable)
+    update.build().map_err(items::unwritable)
 }
 
 /// What the reasons of a cancelled transition say.
@@ -169,7 +183,7 @@ pub(crate) fn refusal(
             "the ledger has an event that its assignment does not know of: compare the items of this interface",
         ));
     }
-    if let Some(found) = refused(2) {
+    if let Some(found) = refused(2).or_else(|| refused(3)) {
         return Ok(Refusal::Load(found.map(items::read).transpose()?));
     }
     let codes: Vec<&str> = reasons.iter().filter_map(CancellationReason::code).collect();
@@ -193,7 +207,7 @@ pub(crate) fn refusal(
     ))
 }
 
-fn number(value: u64) -> AttributeValue {
+pub(crate) fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 

@@ -129,7 +129,12 @@ fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
     let rejection = |load: &SensorLoad| Rejection {
         target_id: load.target_id.clone(),
         stage: RejectedBy::Capacity,
-        reason: "EC2 said that the target takes no more sessions".to_owned(),
+        reason: if load.draining {
+            "the sensor is being drained"
+        } else {
+            "EC2 said that the target takes no more sessions"
+        }
+        .to_owned(),
         evidence: format!(
             "left alone{}; {} sessions in the ledger, {} others in this account",
             load.full_until
@@ -141,7 +146,7 @@ fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
     };
     loads
         .iter()
-        .filter(|load| load.is_full(now))
+        .filter(|load| !load.takes_sessions(now))
         .map(rejection)
         .collect()
 }

@@ -233,6 +233,7 @@ mod tests {
             sessions: counter,
             external: 0,
             full_until: None,
+            draining: false,
         };
         Ledger {
             assignments,

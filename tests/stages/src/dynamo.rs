@@ -128,6 +128,9 @@ impl Dynamo {
             "GetItem" => carry_out!(get_item),
             "BatchGetItem" => carry_out!(batch_get_item),
             "TransactWriteItems" => carry_out!(transact_write_items),
+            "Query" => carry_out!(query),
+            "Scan" => carry_out!(scan),
+            "UpdateItem" => carry_out!(update_item),
             other => Err(DynoxideError::ValidationException(format!(
                 "no stage calls {other}"
             ))),

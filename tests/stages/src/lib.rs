@@ -4,8 +4,9 @@
 //! connector is replaced: everything above it is what runs in Lambda.
 
 // Test support: what cannot be built ends the test.
-#![allow(clippy::expect_used, clippy::panic)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+pub mod check;
 pub mod dynamo;
 pub mod iam;
 pub mod pipeline;

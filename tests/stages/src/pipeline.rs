@@ -1,6 +1,6 @@
 //! The real stages under the real definitions, over AWS in process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +21,8 @@ use mirrorstep_core::pipeline::{self, Stage};
 use mirrorstep_core::reachability::GatherSettings;
 use mirrorstep_core::{StageError, TargetId};
 use pick_least_loaded::PickLeastLoaded;
+use reconcile::ReconcileStage;
+use release_instance::ReleaseInstance;
 use release_session::ReleaseSession;
 use resolve_interfaces::ResolveInterfaces;
 use serde_json::{Value, json};
@@ -36,9 +38,12 @@ pub struct Pipeline {
     environment: Vec<(String, String)>,
     mirror_instance: Value,
     mirror_interface: Value,
+    release_instance: Value,
+    reconcile: Value,
     random: Rc<RefCell<fastrand::Rng>>,
     started: RefCell<Vec<(String, Ended)>>,
     largest: RefCell<BTreeMap<String, usize>>,
+    delivered: Cell<usize>,
 }
 
 impl Pipeline {
@@ -51,9 +56,12 @@ impl Pipeline {
             environment: Vec::new(),
             mirror_instance: read(include_str!("../../../statemachine/mirror-instance.asl.json")),
             mirror_interface: read(include_str!("../../../statemachine/mirror-interface.asl.json")),
+            release_instance: read(include_str!("../../../statemachine/release-instance.asl.json")),
+            reconcile: read(include_str!("../../../statemachine/reconcile.asl.json")),
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
             started: RefCell::default(),
             largest: RefCell::default(),
+            delivered: Cell::default(),
         };
         this.with("TARGET_IDS", &targets.join(","))
             .with("FILTER_ID", filter_id)
@@ -99,6 +107,30 @@ impl Pipeline {
     pub async fn mirror_interface(&self, name: &str, input: Value) -> Ended {
         self.execute(&self.mirror_interface, "mirror-interface", name, input)
             .await
+    }
+
+    /// What EventBridge sends when an instance ends: `shutting-down` or `terminated`.
+    pub fn ending(instance_id: &str, state: &str) -> Value {
+        let mut event = Self::running(instance_id);
+        event["detail"]["state"] = json!(state);
+        event
+    }
+
+    /// Runs `release-instance` to its end.
+    pub async fn release_instance(&self, name: &str, event: Value) -> Ended {
+        self.execute(&self.release_instance, "release-instance", name, event)
+            .await
+    }
+
+    /// Runs `reconcile`, and the executions that it starts, to their ends.
+    pub async fn reconcile(&self, name: &str) -> InstanceEnded {
+        let ended = self
+            .execute(&self.reconcile, "reconcile", name, json!({"id": name}))
+            .await;
+        InstanceEnded {
+            ended,
+            interfaces: self.started.take(),
+        }
     }
 
     async fn execute(&self, definition: &Value, machine: &str, name: &str, input: Value) -> Ended {
@@ -223,6 +255,29 @@ impl Pipeline {
                 .await
             }
             "TagSession" => run(TagSession { ec2: ec2() }, payload).await,
+            "ReleaseInstance" => {
+                run(
+                    ReleaseInstance {
+                        ec2: ec2(),
+                        ledger: ledger(),
+                    },
+                    payload,
+                )
+                .await
+            }
+            "Reconcile" => {
+                run(
+                    ReconcileStage {
+                        ec2: ec2(),
+                        ledger: ledger(),
+                        targets: Targets::from(&environment)?,
+                        policy: ExistingSessionPolicy::from(&environment)?,
+                        consent: Consent::from(&environment)?,
+                    },
+                    payload,
+                )
+                .await
+            }
             "ReleaseSession" => run(ReleaseSession { ledger: ledger() }, payload).await,
             other => panic!("the definition calls {other}, which is no function of this stack"),
         }
@@ -289,6 +344,18 @@ impl Tasks for Pipeline {
                             let cause = json!({"errorType": error.name, "errorMessage": error.message});
                             StateError::new(error.name.as_str(), cause.to_string())
                         })
+                }
+                "arn:aws:states:::events:putEvents" => {
+                    // The bus hands each to the rule of `mirror-instance`.
+                    for entry in arguments["Entries"].as_array().into_iter().flatten() {
+                        let event = json!({
+                            "source": entry["Source"], "detail-type": entry["DetailType"], "detail": entry["Detail"],
+                        });
+                        let name = format!("event-{}", self.delivered.replace(self.delivered.get() + 1));
+                        self.execute(&self.mirror_instance, "mirror-instance", &name, event)
+                            .await;
+                    }
+                    Ok(json!({"FailedEntryCount": 0}))
                 }
                 "arn:aws:states:::states:startExecution" => {
                     let name = arguments["Name"].as_str().unwrap_or_default().to_owned();

@@ -1,0 +1,279 @@
+//! The ledger and EC2 brought together again: what differs, and what is to be done about it.
+//!
+//! Level-triggered: what is planned rests on what both sides show now and on nothing remembered, so it may be
+//! planned at any time, by several at once, and again after a part of it is done. What both sides show is not of
+//! one moment, and EC2 shows its changes late. So nothing is decided about an assignment that has changed within
+//! [`SESSION_GRACE`], and every correction is made by a transaction that is guarded by what the plan rests on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::{Assignment, AssignmentState, RESERVATION_LIFETIME, SESSION_GRACE, SensorLoad};
+use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
+use crate::network::TrafficMirrorSession;
+
+/// A session that EC2 shows, with what adopting it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// `tms-…`.
+    pub session_id: SessionId,
+    /// Its source.
+    pub interface_id: InterfaceId,
+    /// Its target.
+    pub target_id: TargetId,
+    /// Its filter.
+    pub filter_id: FilterId,
+    /// Its number on the interface.
+    pub session_number: i32,
+    /// Its VXLAN network identifier.
+    pub virtual_network_id: Option<i32>,
+    /// Bytes of each packet, where it has a limit.
+    pub packet_length: Option<i32>,
+}
+
+impl Session {
+    /// A session as EC2 shows it. `None` where one of its ids is none.
+    pub fn of(shown: &TrafficMirrorSession) -> Option<Self> {
+        Some(Self {
+            session_id: shown.traffic_mirror_session_id.parse().ok()?,
+            interface_id: shown.network_interface_id.parse().ok()?,
+            target_id: shown.traffic_mirror_target_id.parse().ok()?,
+            filter_id: shown.traffic_mirror_filter_id.parse().ok()?,
+            session_number: shown.session_number,
+            virtual_network_id: shown.virtual_network_id,
+            packet_length: shown.packet_length,
+        })
+    }
+}
+
+/// One thing to be corrected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Correction {
+    /// A reservation whose session exists: the execution that made it has not said so.
+    Activate(Assignment, SessionId),
+    /// An assignment that rests on nothing any more, for this reason.
+    Release(Assignment, String),
+    /// A session to one of our targets that the ledger does not know.
+    Adopt(Session),
+    /// A session that goes to another target than the ledger has it.
+    Follow(Assignment, TargetId),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The corrections, each interface's once.
+    pub corrections: Vec<Correction>,
+    /// Sensors whose sessions beyond the ledger are not as many as the ledger has them: how many there are.
+    pub externals: Vec<(TargetId, u64)>,
+    /// Sensors whose counter is not the number of their assignments, as far as is seen: to be looked at closely.
+    pub suspicious: Vec<TargetId>,
+    /// Sessions to our targets that cannot be adopted, since their interface has another one of ours.
+    pub second_sessions: Vec<SessionId>,
+}
+
+/// Compares what the ledger and EC2 show. `targets` are the sensors that are ours; `sessions` are all of the
+/// account.
+pub fn plan(
+    assignments: &[Assignment],
+    loads: &[SensorLoad],
+    sessions: &[Session],
+    targets: &BTreeSet<TargetId>,
+    now: Timestamp,
+) -> Plan {
+    let mut by_interface: HashMap<&InterfaceId, Vec<&Session>> = HashMap::new();
+    for session in sessions {
+        by_interface
+            .entry(&session.interface_id)
+            .or_default()
+            .push(session);
+    }
+    let of_interface: HashMap<&InterfaceId, &Assignment> = assignments
+        .iter()
+        .map(|assignment| (&assignment.interface_id, assignment))
+        .collect();
+
+    let mut plan = Plan::default();
+    // The sessions that an assignment stands for, or is about to.
+    let mut known: BTreeSet<&SessionId> = BTreeSet::new();
+    for assignment in assignments.iter().filter(|assignment| assignment.is_live()) {
+        let own = by_interface
+            .get(&assignment.interface_id)
+            .map_or(&[][..], Vec::as_slice);
+        judge(assignment, own, now, &mut known, &mut plan);
+    }
+
+    let mut externals: BTreeMap<&TargetId, u64> = targets.iter().map(|target| (target, 0)).collect();
+    let mut unknown: Vec<&Session> = sessions
+        .iter()
+        .filter(|session| targets.contains(&session.target_id) && !known.contains(&session.session_id))
+        .collect();
+    unknown.sort_by_key(|session| (&session.interface_id, session.session_number));
+    let mut adopted: BTreeSet<&InterfaceId> = BTreeSet::new();
+    for session in unknown {
+        let assignment = of_interface.get(&session.interface_id);
+        let is_young = |assignment: &Assignment| now.duration_since(assignment.changed_at) <= SESSION_GRACE;
+        match assignment {
+            // EC2 may show for a while what is deleted already, and the ledger's index what is not yet so.
+            Some(assignment) if is_young(assignment) => {}
+            Some(assignment) if assignment.is_live() => {
+                plan.second_sessions.push(session.session_id.clone());
+                *externals.entry(&session.target_id).or_default() += 1;
+            }
+            _ if adopted.insert(&session.interface_id) => {
+                plan.corrections.push(Correction::Adopt(session.clone()));
+            }
+            _ => {
+                plan.second_sessions.push(session.session_id.clone());
+                *externals.entry(&session.target_id).or_default() += 1;
+            }
+        }
+    }
+
+    let mut live: BTreeMap<&TargetId, u64> = BTreeMap::new();
+    for assignment in assignments.iter().filter(|assignment| assignment.is_live()) {
+        *live.entry(&assignment.target_id).or_default() += 1;
+    }
+    let recorded: BTreeMap<&TargetId, &SensorLoad> =
+        loads.iter().map(|load| (&load.target_id, load)).collect();
+    for (target, external) in externals {
+        // A sensor that the ledger has never seen is counted by the first interface that meets it.
+        if recorded.get(target).is_some_and(|load| load.external != external) {
+            plan.externals.push((target.clone(), external));
+        }
+    }
+    for (target, load) in &recorded {
+        if load.sessions != live.get(*target).copied().unwrap_or_default() {
+            plan.suspicious.push((*target).clone());
+        }
+    }
+    plan
+}
+
+/// What is to be done about a live assignment, in the light of its interface's sessions.
+fn judge<'a>(
+    assignment: &Assignment,
+    sessions: &[&'a Session],
+    now: Timestamp,
+    known: &mut BTreeSet<&'a SessionId>,
+    plan: &mut Plan,
+) {
+    let age = now.duration_since(assignment.changed_at);
+    match assignment.state {
+        AssignmentState::Active => {
+            let own = sessions
+                .iter()
+                .find(|session| Some(&session.session_id) == assignment.session_id.as_ref());
+            match own {
+                Some(session) => {
+                    known.insert(&session.session_id);
+                    if session.target_id != assignment.target_id && age > SESSION_GRACE {
+                        plan.corrections
+                            .push(Correction::Follow(assignment.clone(), session.target_id.clone()));
+                    }
+                }
+                None if age > SESSION_GRACE => plan.corrections.push(Correction::Release(
+                    assignment.clone(),
+                    "EC2 does not show its session any more".to_owned(),
+                )),
+                None => {}
+            }
+        }
+        AssignmentState::Reserved => {
+            let own = sessions.iter().find(|session| {
+                session.target_id == assignment.target_id
+                    && session.session_number == assignment.session_number
+            });
+            match own {
+                Some(session) => {
+                    known.insert(&session.session_id);
+                    if age > SESSION_GRACE {
+                        plan.corrections.push(Correction::Activate(
+                            assignment.clone(),
+                            session.session_id.clone(),
+                        ));
+                    }
+                }
+                None if age > RESERVATION_LIFETIME => plan.corrections.push(Correction::Release(
+                    assignment.clone(),
+                    "reserved and abandoned".to_owned(),
+                )),
+                None => {}
+            }
+        }
+        AssignmentState::Released => {}
+    }
+}
+
+/// Where a reconciliation goes on. Without one it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "step")]
+pub enum Step {
+    /// Compares assignments and sessions, and corrects what differs.
+    Compare {
+        /// How often that was done before: each time takes so many corrections and no more.
+        #[serde(default)]
+        round: u32,
+    },
+    /// Looks through the running instances for interfaces that nothing covers.
+    Cover {
+        /// EC2's token of the page of instances that is next. `None`: the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        page: Option<String>,
+    },
+}
+
+/// What a reconciliation has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Summary {
+    /// Reservations whose session was found.
+    pub activated: u64,
+    /// Sessions taken over.
+    pub adopted: u64,
+    /// Assignments released, their sessions being gone.
+    pub released: u64,
+    /// Reservations released, abandoned by their executions.
+    pub expired: u64,
+    /// Assignments that follow their session to another sensor.
+    pub moved: u64,
+    /// Sensors whose load by others was corrected.
+    pub externals: u64,
+    /// Sensors whose counter was corrected: this is an alarm.
+    pub counters: u64,
+    /// Sessions to our targets beside another one of ours on the same interface: left alone.
+    pub second_sessions: u64,
+    /// Corrections that another execution made meanwhile, or that must wait.
+    pub left: u64,
+    /// Running instances looked at.
+    pub instances: u64,
+    /// Running instances with an interface that nothing covers, for which the pipeline was started.
+    pub started: u64,
+}
+
+/// What `reconcile` is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reconcile {
+    /// Where to go on.
+    pub next: Option<Step>,
+    /// What was done before.
+    pub summary: Summary,
+}
+
+/// What `reconcile` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reconciled {
+    /// Where to go on. `None`: it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Step>,
+    /// What was done so far.
+    pub summary: Summary,
+    /// The instances with an interface that nothing covers, in tens: as many as one `PutEvents` takes.
+    pub uncovered: Vec<Vec<InstanceId>>,
+    /// How long EC2 needs for these at the rate that it allows, in seconds.
+    pub wait_seconds: u64,
+}

@@ -1,0 +1,333 @@
+//! Stage `reconcile`: brings the ledger and EC2 together again, step by step.
+//!
+//! First what both hold is compared and corrected, then the running instances are looked through, page by page, for
+//! interfaces that nothing covers: for those the workflow puts the event of their start on the bus again, which is
+//! backfill too. Each call does a bounded part and says where to go on. It may run at any time and twice at once:
+//! every correction is guarded by what it rests on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
+use mirrorstep_core::network::{Instance, TrafficMirrorTarget};
+use mirrorstep_core::pipeline::{Invocation, Stage};
+use mirrorstep_core::reconcile::{Correction, Reconcile, Reconciled, Session, Step, Summary, plan};
+use mirrorstep_core::{InstanceId, InterfaceId, StageError, TargetId, reachability};
+use mirrorstep_ec2::Ec2;
+use mirrorstep_ledger::{Activation, Ledger, Release};
+
+/// So many corrections are made in one call, so that it ends in its time.
+const CORRECTIONS: usize = 200;
+/// So often at most the comparison is made again for the rest.
+const ROUNDS: u32 = 100;
+/// `CreateTrafficMirrorSession` calls that EC2 answers in a second (EC2 developer guide, "Request throttling").
+const SESSIONS_PER_SECOND: u64 = 5;
+/// Events that one `PutEvents` takes (EventBridge API reference).
+const EVENTS_AT_ONCE: usize = 10;
+/// How long an interface that EC2 cannot mirror is left alone, in hours.
+const NOT_MIRRORABLE_HOURS: i64 = 24;
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct ReconcileStage {
+    /// What there really is.
+    pub ec2: Ec2,
+    /// What the ledger holds.
+    pub ledger: Ledger,
+    /// Which targets are ours.
+    pub targets: Targets,
+    /// Which sessions cover an interface.
+    pub policy: ExistingSessionPolicy,
+    /// Which instances are to be mirrored.
+    pub consent: Consent,
+}
+
+impl Stage for ReconcileStage {
+    const NAME: &'static str = "reconcile";
+    type Input = Reconcile;
+    type Output = Reconciled;
+
+    async fn run(&self, invocation: Invocation<Reconcile>) -> Result<Reconciled, StageError> {
+        let Invocation { execution_arn, input } = invocation;
+        let Reconcile { next, summary } = input;
+        match next.unwrap_or(Step::Compare { round: 0 }) {
+            Step::Compare { round } => self.compare(round, summary, &execution_arn).await,
+            Step::Cover { page } => self.cover(page, summary).await,
+        }
+    }
+}
+
+impl ReconcileStage {
+    async fn compare(
+        &self,
+        round: u32,
+        mut summary: Summary,
+        execution_arn: &str,
+    ) -> Result<Reconciled, StageError> {
+        let targets = self.ec2.targets(&self.targets).await?;
+        let ours = self.ours(&targets);
+        // The ledger first: a session that its assignments speak of is in EC2 by then.
+        let books = self.ledger.books().await?;
+        let sessions: Vec<Session> = self
+            .ec2
+            .all_sessions()
+            .await?
+            .iter()
+            .filter_map(Session::of)
+            .collect();
+        let plan = plan(
+            &books.assignments,
+            &books.loads,
+            &sessions,
+            &ours,
+            self.ledger.now(),
+        );
+        let rest = plan.corrections.len().saturating_sub(CORRECTIONS);
+        let corrections = &plan.corrections[..plan.corrections.len() - rest];
+        let instances = self.instances_of(corrections).await?;
+        let before = summary.clone();
+        for correction in corrections {
+            self.correct(correction, &instances, &mut summary, execution_arn)
+                .await?;
+        }
+        // Something was done, and there is more: what is left is seen better after it.
+        if rest > 0 && summary != before && round < ROUNDS {
+            return Ok(Reconciled {
+                next: Some(Step::Compare { round: round + 1 }),
+                summary,
+                uncovered: Vec::new(),
+                wait_seconds: 0,
+            });
+        }
+        for (target, external) in &plan.externals {
+            self.ledger.set_external(target, *external).await?;
+            tracing::info!(correction = "external", %target, external, "sessions that are not the ledger's");
+            summary.externals += 1;
+        }
+        for target in &plan.suspicious {
+            if let Some((from, to)) = self.ledger.correct_counter(target, execution_arn).await? {
+                tracing::error!(correction = "counter", %target, from, to, "a counter was wrong");
+                summary.counters += 1;
+            }
+        }
+        for session in &plan.second_sessions {
+            tracing::warn!(%session, "a second session of its interface to our targets: left alone");
+        }
+        summary.second_sessions = plan.second_sessions.len() as u64;
+        Ok(Reconciled {
+            next: Some(Step::Cover { page: None }),
+            summary,
+            uncovered: Vec::new(),
+            wait_seconds: 0,
+        })
+    }
+
+    async fn correct(
+        &self,
+        correction: &Correction,
+        instances: &BTreeMap<String, InstanceId>,
+        summary: &mut Summary,
+        execution_arn: &str,
+    ) -> Result<(), StageError> {
+        let told = |name: &'static str, interface: &InterfaceId, target: &TargetId, why: &str| {
+            tracing::warn!(correction = name, %interface, %target, "{why}");
+        };
+        let count = match correction {
+            Correction::Activate(reserved, session) => {
+                match self.ledger.activate(reserved, session, execution_arn).await? {
+                    Activation::Active(_) => {
+                        told(
+                            "activated",
+                            &reserved.interface_id,
+                            &reserved.target_id,
+                            "its session exists",
+                        );
+                        &mut summary.activated
+                    }
+                    Activation::Lost(_) => &mut summary.left,
+                }
+            }
+            Correction::Release(live, reason) => {
+                match self.ledger.release(live, reason, None, execution_arn).await? {
+                    Release::Released => {
+                        told("released", &live.interface_id, &live.target_id, reason);
+                        if live.session_id.is_some() {
+                            &mut summary.released
+                        } else {
+                            &mut summary.expired
+                        }
+                    }
+                    Release::Kept(_) => &mut summary.left,
+                }
+            }
+            Correction::Adopt(session) => match instances.get(session.interface_id.as_str()) {
+                Some(instance)
+                    if self
+                        .ledger
+                        .adopt(session, instance, execution_arn)
+                        .await?
+                        .is_some() =>
+                {
+                    told(
+                        "adopted",
+                        &session.interface_id,
+                        &session.target_id,
+                        "a session that the ledger did not know",
+                    );
+                    &mut summary.adopted
+                }
+                _ => &mut summary.left,
+            },
+            Correction::Follow(active, target) => {
+                if self.ledger.follow(active, target, execution_arn).await? {
+                    told(
+                        "moved",
+                        &active.interface_id,
+                        target,
+                        "EC2 shows its session there",
+                    );
+                    &mut summary.moved
+                } else {
+                    &mut summary.left
+                }
+            }
+        };
+        *count += 1;
+        Ok(())
+    }
+
+    fn ours(&self, shown: &[TrafficMirrorTarget]) -> BTreeSet<TargetId> {
+        match &self.targets {
+            Targets::Ids(ids) => ids.iter().cloned().collect(),
+            Targets::Tagged(_) => shown
+                .iter()
+                .filter_map(|target| target.traffic_mirror_target_id.parse().ok())
+                .collect(),
+        }
+    }
+
+    /// The instances of the interfaces whose sessions are to be adopted.
+    async fn instances_of(
+        &self,
+        corrections: &[Correction],
+    ) -> Result<BTreeMap<String, InstanceId>, StageError> {
+        let interfaces: BTreeSet<&InterfaceId> = corrections
+            .iter()
+            .filter_map(|correction| match correction {
+                Correction::Adopt(session) => Some(&session.interface_id),
+                _ => None,
+            })
+            .collect();
+        if interfaces.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let shown = self.ec2.interfaces("network-interface-id", interfaces).await?;
+        Ok(shown
+            .into_iter()
+            .filter_map(|interface| {
+                let instance = interface.attachment?.instance_id?.parse().ok()?;
+                Some((interface.network_interface_id, instance))
+            })
+            .collect())
+    }
+
+    async fn cover(&self, page: Option<String>, mut summary: Summary) -> Result<Reconciled, StageError> {
+        let (instances, page) = self.ec2.running_instances(page).await?;
+        let targets = self.ec2.targets(&self.targets).await?;
+        let ours = self.ours(&targets);
+        let own: BTreeSet<&str> = targets
+            .iter()
+            .filter_map(|target| target.network_interface_id.as_deref())
+            .collect();
+        let wanted: Vec<(InstanceId, InterfaceId)> = instances
+            .iter()
+            .flat_map(|instance| self.interfaces_of(instance, &own))
+            .collect();
+        let ids: Vec<InterfaceId> = wanted.iter().map(|(_, interface)| interface.clone()).collect();
+        let covered = self.covered(&ids, &ours).await?;
+        let uncovered: Vec<_> = wanted
+            .into_iter()
+            .filter(|(_, interface)| !covered.contains(interface))
+            .collect();
+        let interfaces = uncovered.len() as u64;
+        let mut starting: Vec<InstanceId> = uncovered.into_iter().map(|(instance, _)| instance).collect();
+        starting.dedup();
+        summary.instances += instances.len() as u64;
+        summary.started += starting.len() as u64;
+        tracing::info!(
+            instances = instances.len(),
+            interfaces,
+            starting = starting.len(),
+            "looked through"
+        );
+        Ok(Reconciled {
+            next: page.map(|page| Step::Cover { page: Some(page) }),
+            summary,
+            uncovered: starting
+                .chunks(EVENTS_AT_ONCE)
+                .map(<[InstanceId]>::to_vec)
+                .collect(),
+            wait_seconds: interfaces.div_ceil(SESSIONS_PER_SECOND),
+        })
+    }
+
+    /// The interfaces of an instance that may be mirrored, as far as its description says.
+    fn interfaces_of(&self, instance: &Instance, sensors: &BTreeSet<&str>) -> Vec<(InstanceId, InterfaceId)> {
+        let Ok(instance_id) = instance.instance_id.parse::<InstanceId>() else {
+            return Vec::new();
+        };
+        let interfaces = &instance.network_interfaces;
+        if interfaces
+            .iter()
+            .any(|interface| sensors.contains(interface.network_interface_id.as_str()))
+        {
+            return Vec::new();
+        }
+        interfaces
+            .iter()
+            .filter_map(|interface| {
+                let id: InterfaceId = interface.network_interface_id.parse().ok()?;
+                let left_out = reachability::consent_verdict(&id, &instance.tags, &self.consent, "")
+                    .or_else(|| reachability::type_verdict(&id, &interface.interface_type));
+                left_out.is_none().then(|| (instance_id.clone(), id))
+            })
+            .collect()
+    }
+
+    /// Those of these interfaces for which nothing is to be done: a session or a live assignment covers them, or EC2
+    /// has refused them as a source not long ago.
+    async fn covered(
+        &self,
+        interfaces: &[InterfaceId],
+        ours: &BTreeSet<TargetId>,
+    ) -> Result<BTreeSet<InterfaceId>, StageError> {
+        let sessions = self.ec2.sessions_of(interfaces).await?;
+        let counts = |session: &&Session| match self.policy {
+            ExistingSessionPolicy::Any => true,
+            ExistingSessionPolicy::Managed => ours.contains(&session.target_id),
+        };
+        let sessions: Vec<Session> = sessions.iter().filter_map(Session::of).collect();
+        let mut covered: BTreeSet<InterfaceId> = sessions
+            .iter()
+            .filter(counts)
+            .map(|session| session.interface_id.clone())
+            .collect();
+        let now = self.ledger.now();
+        let stands = |assignment: &Assignment| {
+            let refused = assignment
+                .released_because
+                .as_deref()
+                .is_some_and(|reason| reason.contains("SourceNotMirrorable"));
+            assignment.is_live()
+                || refused && now.duration_since(assignment.changed_at).as_hours() < NOT_MIRRORABLE_HOURS
+        };
+        let assignments = self.ledger.assignments_of(interfaces).await?;
+        covered.extend(
+            assignments
+                .into_iter()
+                .filter(stands)
+                .map(|assignment| assignment.interface_id),
+        );
+        Ok(covered)
+    }
+}

@@ -1,0 +1,116 @@
+//! Stage `release-instance`: gives back what the ledger holds for an instance that shuts down or has terminated.
+//!
+//! EC2 deletes a session with its source interface (VPC Traffic Mirroring guide, "Traffic Mirroring considerations"),
+//! and most interfaces with their instance. One that outlives it keeps its session, and so its assignment. What EC2
+//! shows is late, so an interface that it still shows is asked about again by the workflow, and at last left to
+//! `reconcile`.
+
+use std::collections::BTreeSet;
+
+use mirrorstep_core::pipeline::{Invocation, ReleasedInstance, Stage};
+use mirrorstep_core::{ErrorName, InstanceId, StageError};
+use mirrorstep_ec2::Ec2;
+use mirrorstep_ledger::{Ledger, Release};
+use serde_json::Value;
+
+/// The `detail-type` of the event (EC2 user guide, "Instance state change events").
+const DETAIL_TYPE: &str = "EC2 Instance State-change Notification";
+
+/// The stage, with what it needs.
+#[derive(Debug)]
+pub struct ReleaseInstance {
+    /// Where interfaces are looked up.
+    pub ec2: Ec2,
+    /// Where the assignments are.
+    pub ledger: Ledger,
+}
+
+impl Stage for ReleaseInstance {
+    const NAME: &'static str = "release-instance";
+    type Input = Value;
+    type Output = ReleasedInstance;
+
+    async fn run(&self, invocation: Invocation<Value>) -> Result<ReleasedInstance, StageError> {
+        let Invocation { execution_arn, input } = invocation;
+        let (instance_id, state) = ended_instance(&input)?;
+        let live: Vec<_> = self
+            .ledger
+            .of_instance(&instance_id)
+            .await?
+            .into_iter()
+            .filter(mirrorstep_core::assignment::Assignment::is_live)
+            .collect();
+        let mut answer = ReleasedInstance {
+            instance_id: instance_id.clone(),
+            released: Vec::new(),
+            kept: Vec::new(),
+        };
+        if live.is_empty() {
+            tracing::info!("nothing is assigned to it");
+            return Ok(answer);
+        }
+        let ids: BTreeSet<_> = live
+            .iter()
+            .map(|assignment| assignment.interface_id.to_string())
+            .collect();
+        let shown: BTreeSet<_> = self
+            .ec2
+            .interfaces("network-interface-id", ids)
+            .await?
+            .into_iter()
+            .map(|interface| interface.network_interface_id)
+            .collect();
+        let reason = format!("{instance_id} is {state}, and its interface is gone");
+        for assignment in live {
+            if shown.contains(assignment.interface_id.as_str()) {
+                answer.kept.push(assignment.interface_id);
+                continue;
+            }
+            match self
+                .ledger
+                .release(&assignment, &reason, None, &execution_arn)
+                .await?
+            {
+                Release::Released => answer.released.push(assignment.interface_id),
+                Release::Kept(_) => answer.kept.push(assignment.interface_id),
+            }
+        }
+        tracing::info!(
+            released = answer.released.len(),
+            kept = answer.kept.len(),
+            "released"
+        );
+        Ok(answer)
+    }
+}
+
+/// The instance that an EventBridge envelope says has ended or is about to, and its state.
+fn ended_instance(envelope: &Value) -> Result<(InstanceId, String), StageError> {
+    let invalid = |what: String| {
+        StageError::new(
+            ErrorName::InvalidEvent,
+            format!(
+                "{what}; this workflow takes the whole EventBridge envelope of an `{DETAIL_TYPE}` with state \
+                 `shutting-down` or `terminated`"
+            ),
+        )
+    };
+    let text = |place: &str| {
+        envelope
+            .pointer(place)
+            .and_then(Value::as_str)
+            .ok_or_else(|| invalid(format!("the event has no text at {place}")))
+    };
+    let detail_type = text("/detail-type")?;
+    if detail_type != DETAIL_TYPE {
+        return Err(invalid(format!("the event's detail-type is `{detail_type}`")));
+    }
+    let state = text("/detail/state")?;
+    if !matches!(state, "shutting-down" | "terminated") {
+        return Err(invalid(format!("the event's detail.state is `{state}`")));
+    }
+    let instance = text("/detail/instance-id")?
+        .parse()
+        .map_err(|error| invalid(format!("the event's detail.instance-id: {error}")))?;
+    Ok((instance, state.to_owned()))
+}

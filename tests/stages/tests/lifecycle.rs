@@ -1,0 +1,419 @@
+//! The rest of an assignment's life: its instance ends, its session goes, another tool's is taken over; and all of it
+//! again by `reconcile`, whenever it runs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::time::Duration;
+
+use ec2_sim::{Options, Throttle};
+use mirrorstep_core::TargetId;
+use serde_json::{Value, json};
+use stage_tests::check::{ledger_agrees, reservations, sessions, sessions_by_target};
+use stage_tests::pipeline::{InstanceEnded, Pipeline};
+use stage_tests::scene::{Scene, interface_id};
+
+/// Two large sensors in one zone.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    for _ in 0..2 {
+        scene.sensor(0, "m5.24xlarge");
+    }
+    scene
+}
+
+/// Longer than any grace: what EC2 shows then is true.
+async fn much_later() {
+    tokio::time::sleep(Duration::from_hours(1)).await;
+}
+
+async fn mirrored(pipeline: &Pipeline, instances: &[String]) {
+    for instance in instances {
+        let ended = pipeline
+            .mirror_instance(&format!("start-{instance}"), Pipeline::running(instance))
+            .await;
+        assert!(
+            ended.outcomes().iter().all(|outcome| outcome == "created"),
+            "{:?}",
+            ended.outcomes()
+        );
+    }
+}
+
+async fn terminate(pipeline: &Pipeline, instance: &str) {
+    let ec2 = pipeline.aws.ec2_client();
+    ec2.terminate_instances()
+        .instance_ids(instance)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn delete_session(pipeline: &Pipeline, interface: &str) {
+    let session = sessions(pipeline)
+        .into_iter()
+        .find(|session| session["NetworkInterfaceId"] == interface)
+        .unwrap();
+    let ec2 = pipeline.aws.ec2_client();
+    let id = session["TrafficMirrorSessionId"].as_str().unwrap();
+    ec2.delete_traffic_mirror_session()
+        .traffic_mirror_session_id(id)
+        .send()
+        .await
+        .unwrap();
+}
+
+fn assignment(pipeline: &Pipeline, interface: &str) -> Value {
+    let items = pipeline.aws.dynamo.items();
+    items
+        .into_iter()
+        .find(|item| item["sk"] == "ASSIGNMENT" && item["interfaceId"] == interface)
+        .unwrap()
+}
+
+fn load(pipeline: &Pipeline, target: &TargetId) -> Value {
+    let items = pipeline.aws.dynamo.items();
+    items
+        .into_iter()
+        .find(|item| item["sk"] == "LOAD" && item["targetId"] == json!(target))
+        .unwrap()
+}
+
+/// The summary of a reconciliation, only what is not zero.
+#[track_caller]
+fn summary(ended: &InstanceEnded) -> Value {
+    let mut summary = ended.ended.result.clone().unwrap();
+    summary.as_object_mut().unwrap().retain(|_, count| *count != 0);
+    summary
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_terminates_gives_its_places_back_and_a_second_event_changes_nothing() {
+    let mut scene = scene();
+    let instances = [scene.instance(1, 0, 3), scene.instance(10, 0, 1)];
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    terminate(&pipeline, &instances[0]).await;
+    let ended = pipeline
+        .release_instance("ends", Pipeline::ending(&instances[0], "terminated"))
+        .await;
+    let output = ended.result.unwrap();
+    assert_eq!(output["released"].as_array().unwrap().len(), 3, "{output}");
+    assert_eq!(output["kept"], json!([]));
+    assert_eq!(reservations(&pipeline), 1);
+    ledger_agrees(&pipeline);
+    assert!(
+        assignment(&pipeline, &interface_id(1))["releasedBecause"]
+            .as_str()
+            .unwrap()
+            .contains("is terminated")
+    );
+
+    let again = pipeline
+        .release_instance("again", Pipeline::ending(&instances[0], "shutting-down"))
+        .await;
+    assert_eq!(again.result.unwrap()["released"], json!([]));
+    // By hand, and wrong: the instance lives.
+    let wrong = pipeline
+        .release_instance("wrong", Pipeline::ending(&instances[1], "terminated"))
+        .await;
+    let output = wrong.result.unwrap();
+    assert_eq!(output["kept"], json!([interface_id(10)]));
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_ec2_still_shows_the_interface_it_is_asked_again() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options {
+        lag: Duration::from_secs(30),
+        ..Options::default()
+    });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    mirrored(&pipeline, std::slice::from_ref(&instance)).await;
+    much_later().await;
+    terminate(&pipeline, &instance).await;
+    let ended = pipeline
+        .release_instance("ends", Pipeline::ending(&instance, "terminated"))
+        .await;
+    assert_eq!(
+        ended.path.iter().filter(|state| *state == "WaitForEc2").count(),
+        1
+    );
+    assert_eq!(ended.result.unwrap()["released"], json!([interface_id(1)]));
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_none_of_an_end_fail_by_name() {
+    let pipeline = scene().pipeline(Options::default());
+    for event in [
+        Pipeline::running("i-00000000000000001"),
+        json!({}),
+        Pipeline::ending("vol-1", "terminated"),
+    ] {
+        let ended = pipeline.release_instance("wrong", event).await;
+        assert_eq!(ended.result.unwrap_err().error, "InvalidEvent");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_agrees_is_left_as_it_is() {
+    let mut scene = scene();
+    let instances: Vec<String> = (0..6).map(|n| scene.instance(10 * n + 1, 0, 2)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    much_later().await;
+    let before = pipeline.aws.dynamo.items();
+    let ended = pipeline.reconcile("first").await;
+    // The sensors' instances run too.
+    assert_eq!(summary(&ended), json!({"instances": 8}));
+    assert_eq!(pipeline.aws.dynamo.items(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_another_tool_made_are_taken_over_without_a_gap() {
+    let mut scene = scene();
+    let busy = scene.targets[0].clone();
+    for number in 1..=5 {
+        scene.instance(number, 0, 1);
+        scene.session(number, &busy);
+    }
+    let other = scene.instance(20, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    // The ledger has counted them as load, before it takes them over.
+    mirrored(&pipeline, &[other]).await;
+    assert_eq!(load(&pipeline, &busy)["external"], 5);
+    let before = sessions(&pipeline);
+    let ended = pipeline.reconcile("first").await;
+    assert_eq!(
+        summary(&ended),
+        json!({"adopted": 5, "externals": 1, "instances": 8})
+    );
+    assert_eq!(sessions(&pipeline), before, "no session was touched");
+    ledger_agrees(&pipeline);
+    assert_eq!(
+        (
+            load(&pipeline, &busy)["sessions"].clone(),
+            load(&pipeline, &busy)["external"].clone()
+        ),
+        (json!(5), json!(0))
+    );
+    assert_eq!(
+        summary(&pipeline.reconcile("second").await),
+        json!({"instances": 8})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_session_of_an_interface_is_counted_and_left_alone() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &[instance]).await;
+    let taken: TargetId = assignment(&pipeline, &interface_id(1))["targetId"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let other = scene.targets.iter().find(|target| **target != taken).unwrap();
+    pipeline
+        .aws
+        .ec2_client()
+        .create_traffic_mirror_session()
+        .network_interface_id(interface_id(1))
+        .traffic_mirror_target_id(other.as_str())
+        .traffic_mirror_filter_id(stage_tests::scene::FILTER)
+        .session_number(7)
+        .send()
+        .await
+        .unwrap();
+    much_later().await;
+    let ended = pipeline.reconcile("first").await;
+    assert_eq!(
+        summary(&ended),
+        json!({"secondSessions": 1, "externals": 1, "instances": 3})
+    );
+    assert_eq!(load(&pipeline, other)["external"], 1);
+    assert_eq!(sessions(&pipeline).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_somebody_deleted_is_placed_again_after_the_grace() {
+    let mut scene = scene();
+    let instances: Vec<String> = (1..4).map(|n| scene.instance(n, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    delete_session(&pipeline, &interface_id(2)).await;
+    // EC2 may be late: a young assignment is trusted.
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"instances": 5})
+    );
+    much_later().await;
+    let ended = pipeline.reconcile("late").await;
+    assert_eq!(
+        summary(&ended),
+        json!({"released": 1, "started": 1, "instances": 5})
+    );
+    assert_eq!(ended.outcomes(), ["created"]);
+    assert_eq!(assignment(&pipeline, &interface_id(2))["generation"], 2);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_whose_execution_died_is_completed_or_given_back() {
+    let mut scene = scene();
+    let (first, second) = (scene.instance(1, 0, 1), scene.instance(2, 0, 1));
+    let pipeline = scene.pipeline(Options::default());
+    // Both executions die: one after its session was created, one before.
+    for (instance, is_created) in [(&first, true), (&second, false)] {
+        let number = if is_created { 1 } else { 2 };
+        let request = json!({"interfaceId": interface_id(number), "instanceId": instance});
+        let mut state = request;
+        for function in [
+            "CheckExistingSession",
+            "GatherCandidates",
+            "FilterSecurityGroups",
+            "FilterNetworkAcls",
+            "FilterRoutes",
+        ] {
+            state = pipeline
+                .call(function, json!({"executionArn": "arn:dead", "input": state}))
+                .await
+                .unwrap();
+        }
+        let pick = json!({"executionArn": "arn:dead", "input": state});
+        pipeline.call("CountSessions", pick.clone()).await.unwrap();
+        let picked = pipeline.call("PickLeastLoaded", pick).await.unwrap();
+        if is_created {
+            let reserved = serde_json::from_value(picked["assignment"].clone()).unwrap();
+            pipeline.aws.ec2_calls().create_session(&reserved).await.unwrap();
+        }
+    }
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"instances": 4})
+    );
+    much_later().await;
+    let ended = pipeline.reconcile("late").await;
+    assert_eq!(
+        summary(&ended),
+        json!({"activated": 1, "expired": 1, "started": 1, "instances": 4})
+    );
+    assert_eq!(ended.outcomes(), ["created"]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assignment_follows_a_session_that_somebody_moved() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &[instance]).await;
+    let session = sessions(&pipeline).remove(0);
+    let other = scene
+        .targets
+        .iter()
+        .find(|target| session["TrafficMirrorTargetId"] != target.as_str())
+        .unwrap();
+    pipeline
+        .aws
+        .ec2_client()
+        .modify_traffic_mirror_session()
+        .traffic_mirror_session_id(session["TrafficMirrorSessionId"].as_str().unwrap())
+        .traffic_mirror_target_id(other.as_str())
+        .send()
+        .await
+        .unwrap();
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("first").await),
+        json!({"moved": 1, "instances": 3})
+    );
+    assert_eq!(assignment(&pipeline, &interface_id(1))["targetId"], json!(other));
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_counter_that_is_wrong_is_corrected_and_told_as_an_event() {
+    let mut scene = scene();
+    let instances: Vec<String> = (1..5).map(|n| scene.instance(n, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    let target = scene.targets[0].clone();
+    pipeline
+        .aws
+        .dynamo_client()
+        .update_item()
+        .table_name(stage_tests::TABLE)
+        .key(
+            "pk",
+            aws_sdk_dynamodb::types::AttributeValue::S(format!("SENSOR#{target}")),
+        )
+        .key("sk", aws_sdk_dynamodb::types::AttributeValue::S("LOAD".into()))
+        .update_expression("SET sessions = :wrong")
+        .expression_attribute_values(":wrong", aws_sdk_dynamodb::types::AttributeValue::N("9".into()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        summary(&pipeline.reconcile("first").await),
+        json!({"counters": 1, "instances": 6})
+    );
+    let event = pipeline.aws.dynamo.items().into_iter().find(|item| {
+        item["pk"] == json!(format!("SENSOR#{target}")) && item["sk"].as_str().unwrap().starts_with("EVENT#")
+    });
+    let event = event.unwrap();
+    assert_eq!((&event["from"], &event["to"]), (&json!(9), &json!(2)));
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_full_of_running_instances_is_covered_within_ec2s_limits() {
+    let mut scene = Scene::new();
+    for _ in 0..4 {
+        scene.sensor(0, "m5.24xlarge");
+    }
+    for number in 0..240 {
+        scene.instance(number + 1, 0, 1);
+    }
+    scene.list("Reservations").last_mut().unwrap()["Instances"][0]["Tags"] =
+        json!([{"Key": "mirror", "Value": "off"}]);
+    let pipeline = scene.pipeline(Options {
+        throttle: Throttle::Aws,
+        ..Options::default()
+    });
+    let ended = pipeline.reconcile("backfill").await;
+    assert_eq!(summary(&ended), json!({"started": 239, "instances": 244}));
+    assert_eq!(sessions(&pipeline).len(), 239);
+    let counts = sessions_by_target(&pipeline);
+    assert!(counts.values().max().unwrap() - counts.values().min().unwrap() <= 1);
+    ledger_agrees(&pipeline);
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("again").await),
+        json!({"instances": 244})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_reconciliations_at_once_come_to_what_one_would() {
+    let mut scene = scene();
+    let busy = scene.targets[0].clone();
+    for number in 1..=8 {
+        scene.instance(number, 0, 1);
+        if number % 2 == 0 {
+            scene.session(number, &busy);
+        }
+    }
+    let pipeline = scene.pipeline(Options::default());
+    futures::future::join(pipeline.reconcile("one"), pipeline.reconcile("other")).await;
+    assert_eq!(sessions(&pipeline).len(), 8);
+    ledger_agrees(&pipeline);
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("after").await),
+        json!({"instances": 10})
+    );
+}
