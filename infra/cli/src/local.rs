@@ -82,6 +82,7 @@ fn as_json(stack: &Stack, world: &World) -> String {
         "aws": stack.bin.join("aws"),
         "mirrorInstanceStateMachineArn": stack.outputs.mirror_instance_state_machine_arn,
         "mirrorInterfaceStateMachineArn": stack.outputs.mirror_interface_state_machine_arn,
+        "reconcileStateMachineArn": stack.outputs.reconcile_state_machine_arn,
         "ledgerTable": stack.outputs.ledger_table,
         "targetIds": world.sensors.iter().map(|sensor| &sensor.target_id).collect::<Vec<_>>(),
         "filterId": world.filter_id,

@@ -104,14 +104,30 @@ impl Stack {
 
     /// Starts an execution of `mirror-instance`, as a person does with an old event: its ARN.
     pub fn start_mirror_instance(&self, event: &Value) -> String {
-        let machine = self.fact("mirrorInstanceStateMachineArn");
+        self.start_execution("mirrorInstanceStateMachineArn", event)
+    }
+
+    /// Runs `reconcile` to its end, as a person does: its summary, only what is not zero.
+    pub fn reconcile(&self) -> Value {
+        let ended = self.ended(&self.start_execution("reconcileStateMachineArn", &serde_json::json!({})));
+        assert_eq!(ended["status"], "SUCCEEDED", "{ended}");
+        let mut summary = read(&ended["output"]);
+        summary
+            .as_object_mut()
+            .expect("a summary is an object")
+            .retain(|_, count| *count != 0);
+        summary
+    }
+
+    fn start_execution(&self, machine: &str, input: &Value) -> String {
+        let machine = self.fact(machine);
         let answer = self.aws(&[
             "stepfunctions",
             "start-execution",
             "--state-machine-arn",
             machine,
             "--input",
-            &event.to_string(),
+            &input.to_string(),
         ]);
         answer["executionArn"].as_str().expect("it has an ARN").to_owned()
     }

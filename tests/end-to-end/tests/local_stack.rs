@@ -53,6 +53,7 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     let single = an_instance_of_one_interface(&stack);
     the_budget_holds(&stack, &single);
     wrong_settings_are_named(&stack, &single);
+    an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(&stack, &single);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -275,4 +276,43 @@ fn wrong_settings_are_named(stack: &Stack, pattern: &Value) {
             "{variable}={wrong} left a reservation behind"
         );
     }
+}
+
+fn an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(stack: &Stack, instance: &Value) {
+    let live = || {
+        stack
+            .assignment_states()
+            .into_iter()
+            .filter(|state| state != "released")
+            .count()
+    };
+    let before = live() - instance["NetworkInterfaces"].as_array().unwrap().len();
+    let id = instance["InstanceId"].as_str().unwrap();
+    stack.aws(&["ec2", "terminate-instances", "--instance-ids", id]);
+    stack.until("the place of the instance's interface is given back", || {
+        (live() == before).then_some(())
+    });
+
+    // The instances of the executions that failed by wrong settings run, and nothing mirrors them.
+    let executions = stack.instance_executions();
+    let summary = stack.reconcile();
+    assert_eq!(summary["started"], 6, "{summary}");
+    let started: Vec<String> = stack.until("an execution for each", || {
+        let new: Vec<_> = stack
+            .instance_executions()
+            .into_iter()
+            .filter(|arn| !executions.contains(arn))
+            .collect();
+        (new.len() == 6).then_some(new)
+    });
+    for execution in &started {
+        assert_eq!(outcomes(&stack.interfaces_ended(execution)), ["created"]);
+    }
+    assert_eq!(live(), before + 6);
+    let again = stack.reconcile();
+    assert_eq!(
+        again.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["instances"],
+        "{again}"
+    );
 }
