@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use check_existing_session::CheckExistingSession;
 use count_sessions::CountSessions;
 use create_session::CreateSession;
+use ec2_sim::Fault;
 use filter_network_acls::FilterNetworkAcls;
 use filter_routes::FilterRoutes;
 use filter_security_groups::FilterSecurityGroups;
@@ -29,7 +31,7 @@ use serde_json::{Value, json};
 use tag_session::TagSession;
 use workflow::{Ended, Execution, StateError, Tasks};
 
-use crate::Aws;
+use crate::{Aws, DynamoFault};
 
 /// The stack as deployed: both state machines and their functions, with an environment.
 pub struct Pipeline {
@@ -44,6 +46,7 @@ pub struct Pipeline {
     started: RefCell<Vec<(String, Ended)>>,
     largest: RefCell<BTreeMap<String, usize>>,
     delivered: Cell<usize>,
+    crash: Crash,
 }
 
 impl Pipeline {
@@ -62,6 +65,7 @@ impl Pipeline {
             started: RefCell::default(),
             largest: RefCell::default(),
             delivered: Cell::default(),
+            crash: Crash::default(),
         };
         this.with("TARGET_IDS", &targets.join(","))
             .with("FILTER_ID", filter_id)
@@ -79,6 +83,26 @@ impl Pipeline {
     /// The bytes of the largest output of each function so far: the state that is handed from one to the next.
     pub fn largest_outputs(&self) -> BTreeMap<String, usize> {
         self.largest.borrow().clone()
+    }
+
+    /// Lets the process of a function die at the `n`th call to AWS from now on, just before it or just after it. Answers
+    /// whether it has, when asked later.
+    pub fn crash_at(&self, n: usize, moment: Moment) -> Crash {
+        self.crash.set(n, moment);
+        let (ec2, dynamo) = (self.crash.clone(), self.crash.clone());
+        self.aws.ec2.on_call(move |_| {
+            Some(match ec2.next()? {
+                Moment::Before => Fault::FailBefore,
+                Moment::After => Fault::LoseAnswer,
+            })
+        });
+        self.aws.dynamo.on_call(move |_| {
+            Some(match dynamo.next()? {
+                Moment::Before => DynamoFault::FailBefore,
+                Moment::After => DynamoFault::LoseAnswer,
+            })
+        });
+        self.crash.clone()
     }
 
     /// What EventBridge sends when an instance has started.
@@ -284,6 +308,66 @@ impl Pipeline {
     }
 }
 
+/// When a process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Just before a call: it is not made.
+    Before,
+    /// Just after it: it is made, and nothing else.
+    After,
+}
+
+/// The death of one function's process. From it on, until the process is found dead, no call of it arrives.
+#[derive(Debug, Clone, Default)]
+pub struct Crash(Arc<Mutex<CrashState>>);
+
+#[derive(Debug, Default)]
+struct CrashState {
+    /// Calls until it happens.
+    left: Option<(usize, Moment)>,
+    dead: bool,
+    happened: bool,
+}
+
+impl Crash {
+    fn set(&self, n: usize, moment: Moment) {
+        *self.0.lock().unwrap() = CrashState {
+            left: Some((n, moment)),
+            ..CrashState::default()
+        };
+    }
+
+    /// What becomes of the next call.
+    fn next(&self) -> Option<Moment> {
+        let mut state = self.0.lock().unwrap();
+        if state.dead {
+            return Some(Moment::Before);
+        }
+        match state.left {
+            Some((0, moment)) => {
+                state.left = None;
+                state.dead = true;
+                state.happened = true;
+                Some(moment)
+            }
+            Some((n, moment)) => {
+                state.left = Some((n - 1, moment));
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn ends_the_process(&self) -> bool {
+        std::mem::take(&mut self.0.lock().unwrap().dead)
+    }
+
+    /// Whether there were enough calls for it.
+    pub fn has_happened(&self) -> bool {
+        self.0.lock().unwrap().happened
+    }
+}
+
 async fn run<S: Stage>(stage: S, payload: Value) -> Result<Value, StageError> {
     pipeline::call(&stage, payload).await
 }
@@ -332,6 +416,11 @@ impl Tasks for Pipeline {
                     let function = arguments["FunctionName"].as_str().unwrap_or_default();
                     let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
                     let answer = self.call(function, arguments["Payload"].clone()).await;
+                    if self.crash.ends_the_process() {
+                        let cause =
+                            json!({"errorType": "Runtime.ExitError", "errorMessage": "the process has died"});
+                        return Err(StateError::new("Runtime.ExitError", cause.to_string()));
+                    }
                     if let Ok(output) = &answer {
                         let bytes = output.to_string().len();
                         let mut largest = self.largest.borrow_mut();
