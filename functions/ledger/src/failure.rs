@@ -73,10 +73,11 @@ pub(crate) fn is_conflict(error: &SdkError<TransactWriteItemsError, HttpResponse
     }
 }
 
-/// Full jitter between 0 and a bound that doubles from 20 ms to 1 s. It is drawn from a hash of who waits, so
+/// Full jitter between 0 and a bound that doubles from 100 ms to 3.2 s: a transaction takes some milliseconds, and a
+/// crowd that meets on one item needs that much room to pass it one by one. It is drawn from a hash of who waits, so
 /// that a run can be repeated exactly.
 pub(crate) fn jitter(who: &[&str], attempt: u32) -> Duration {
-    let bound = 20_u64.saturating_mul(1 << attempt.min(10)).min(1000);
+    let bound = 100_u64.saturating_mul(1 << attempt.min(5));
     let digest = Sha256::digest(format!("{}/{attempt}", who.join("/")).as_bytes());
     let drawn = digest
         .iter()

@@ -54,9 +54,9 @@ impl Ledger {
     /// Reserves a place on the least loaded candidate, or answers with the live assignment that the interface
     /// has.
     ///
-    /// The loads are read once. The place is taken by a transaction that is guarded by "no more than I read";
-    /// a guard that fails brings the value that made it fail, and the choice is made again with it. So a
-    /// sensor picked had, at commit, no more load than any other candidate had when read. That no assignment
+    /// The loads are read once, where nobody competes. The place is taken by a transaction that is guarded by "no
+    /// more than I read"; where it is refused, the loads are read again after a jittered wait. So a sensor picked
+    /// had, at commit, no more load than any other candidate had when read. That no assignment
     /// is live is not read either but guarded: one that is comes back with the failure.
     pub async fn reserve(&self, request: &ReserveRequest<'_>) -> Result<Reservation, StageError> {
         let mut loads = self
@@ -107,14 +107,13 @@ impl Ledger {
                     }
                 }
                 Err(Refusal::Assignment(found)) => before = found.map(|found| *found),
-                Err(Refusal::Load(Some(found))) => {
-                    tracing::debug!(target = %found.target_id, load = found.total(), attempt, "picked up meanwhile");
-                    if let Some(load) = loads.iter_mut().find(|load| load.target_id == found.target_id) {
-                        *load = found;
-                    }
-                }
-                Err(Refusal::Load(None) | Refusal::Conflict) => {
+                // Others pick at the same time: the other sensors' loads have changed as well.
+                Err(Refusal::Load(_) | Refusal::Conflict) => {
+                    tracing::debug!(attempt, "others pick at the same time");
                     Self::wait(request.interface_id, request.execution_arn, attempt).await;
+                    loads = self
+                        .loads(request.candidates.iter().map(|(target, _)| target))
+                        .await?;
                 }
             }
         }

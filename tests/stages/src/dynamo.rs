@@ -1,8 +1,9 @@
 //! DynamoDB in process, with the faults that the real one shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
@@ -37,6 +38,9 @@ pub struct Dynamo {
     database: Arc<Database>,
     calls: Arc<Mutex<BTreeMap<String, u64>>>,
     hook: Arc<Mutex<Option<Hook<DynamoFault>>>>,
+    latency: Arc<Mutex<Option<fastrand::Rng>>>,
+    /// The items that transactions have in hand.
+    in_flight: Arc<Mutex<HashSet<String>>>,
 }
 
 impl fmt::Debug for Dynamo {
@@ -79,7 +83,53 @@ impl Dynamo {
             database: Arc::new(database),
             calls: Arc::default(),
             hook: Arc::default(),
+            latency: Arc::default(),
+            in_flight: Arc::default(),
         }
+    }
+
+    /// From now on a call takes some milliseconds, drawn from this seed: calls overlap, and a transaction on an item
+    /// that another one has in hand is refused with a conflict (DynamoDB developer guide, "Transaction conflict
+    /// handling").
+    pub fn take_time(&self, seed: u64) {
+        *self.latency.lock().unwrap() = Some(fastrand::Rng::with_seed(seed));
+    }
+
+    async fn pass_time(&self) {
+        let drawn = self
+            .latency
+            .lock()
+            .unwrap()
+            .as_mut()
+            .map(|random| random.u64(1..=3));
+        if let Some(milliseconds) = drawn {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+    }
+
+    /// Takes the items of a transaction in hand, or answers which of its parts meet one that is.
+    fn take_in_hand(&self, body: &[u8]) -> Result<Vec<String>, Vec<bool>> {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let parts = request["TransactItems"].as_array().cloned().unwrap_or_default();
+        let keys: Vec<String> = parts
+            .iter()
+            .map(|part| {
+                let item = &part["Put"]["Item"];
+                let key = if item.is_null() {
+                    &part["Update"]["Key"]
+                } else {
+                    item
+                };
+                format!("{}/{}", key["pk"]["S"], key["sk"]["S"])
+            })
+            .collect();
+        let mut in_flight = self.in_flight.lock().unwrap();
+        let meets: Vec<bool> = keys.iter().map(|key| in_flight.contains(key)).collect();
+        if meets.contains(&true) {
+            return Err(meets);
+        }
+        in_flight.extend(keys.iter().cloned());
+        Ok(keys)
     }
 
     /// Asks `hook` before each call, with the action's name, what is to go wrong with it.
@@ -176,10 +226,33 @@ impl HttpConnector for Dynamo {
                 Some(DynamoFault::LoseAnswer) | None => {}
             }
             let body = request.body().bytes().unwrap_or_default();
+            this.pass_time().await;
+            let in_hand = if action == "TransactWriteItems" {
+                match this.take_in_hand(body) {
+                    Ok(keys) => keys,
+                    Err(meets) => {
+                        let reason = |meets: &bool| json!({"Code": if *meets { "TransactionConflict" } else { "None" }});
+                        let reasons: Vec<_> = meets.iter().map(reason).collect();
+                        return refuse(
+                            400,
+                            "TransactionCanceledException",
+                            json!({"CancellationReasons": reasons}),
+                        );
+                    }
+                }
+            } else {
+                Vec::new()
+            };
+            this.pass_time().await;
             let answer = match this.answer(&action, body) {
                 Ok(body) => respond(200, body),
                 Err(error) => respond(error.status_code(), error.to_json().into_bytes()),
             };
+            this.in_flight
+                .lock()
+                .unwrap()
+                .retain(|key| !in_hand.contains(key));
+            this.pass_time().await;
             if fault == Some(DynamoFault::LoseAnswer) {
                 return Err(ConnectorError::io(
                     "the connection broke before the answer".into(),
