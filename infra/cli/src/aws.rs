@@ -23,6 +23,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 pub struct Account {
     /// Its EC2.
     pub ec2: Ec2,
+    /// Its EC2, for what the stages do not call.
+    pub ec2_client: aws_sdk_ec2::Client,
+    /// Its DynamoDB.
+    pub dynamodb: aws_sdk_dynamodb::Client,
     /// Where that is, for a message.
     place: String,
 }
@@ -75,6 +79,8 @@ impl Account {
                 None => region.to_string(),
             },
             ec2: Ec2::from_config(&config),
+            ec2_client: aws_sdk_ec2::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
         })
     }
 

@@ -48,6 +48,22 @@ pub enum Command {
     /// it gives on AWS at this moment. Standard error says which interfaces they are.
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotOptions),
+    /// Look into the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// What can be asked of the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Check the ledger against itself and against EC2, and say where they differ.
+    ///
+    /// The events of each interface, folded, must come to its assignment; each sensor's counter must be the number of
+    /// its live assignments; each live assignment must have its session in EC2, and each session to a sensor of
+    /// the ledger its assignment. It only reads. EC2 shows its changes late, so what differs is looked at again
+    /// for half a minute. What differs then, the state machine reconcile puts right.
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyOptions),
 }
 
 impl Command {
@@ -56,7 +72,7 @@ impl Command {
         match self {
             Self::Demo(options) => Some(&options.stack),
             Self::Local(options) => Some(&options.stack),
-            Self::Explain(_) | Self::Snapshot(_) => None,
+            Self::Explain(_) | Self::Snapshot(_) | Self::Ledger(_) => None,
         }
     }
 }
@@ -101,6 +117,29 @@ Examples:
   mirrorstep snapshot --interface eni-0123456789abcdef0 --profile audit > network.json
   mirrorstep snapshot --instance i-0123456789abcdef0 |
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
+
+const VERIFY_HELP: &str = "Exit status:
+  0  ledger and EC2 agree
+  1  they differ, or they cannot be read
+  2  the command line is wrong
+
+Examples:
+  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
+  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --profile audit --json";
+
+/// The options of `mirrorstep ledger verify`.
+#[derive(Debug, Args)]
+pub struct VerifyOptions {
+    /// The ledger's table: the output LedgerTable of the stack.
+    #[arg(long, value_name = "TABLE", env = "LEDGER_TABLE")]
+    pub ledger_table: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub aws: AwsOptions,
+}
 
 /// How AWS is reached. What is not given comes from the environment and the AWS CLI's configuration files.
 #[derive(Debug, Clone, Default, Args)]

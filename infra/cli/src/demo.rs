@@ -48,7 +48,15 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
         .collect();
     let patience = options.stack.lag + AGREES_WITHIN;
     let table = &stack.outputs.ledger_table;
-    let audit = ledger::audit(&stack.clients, table, &targets, &world.sessions_before, patience).await?;
+    let audit = ledger::audit(
+        &stack.clients.ec2,
+        &stack.clients.dynamodb,
+        table,
+        &targets,
+        &world.sessions_before,
+        patience,
+    )
+    .await?;
 
     let expected = world.scenario.as_ref().map(|scenario| &scenario.expected);
     let findings = Findings {

@@ -1,14 +1,13 @@
-//! Whether the ledger and EC2 agree.
+//! Whether the ledger agrees with itself and with EC2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::TrafficMirrorSession;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, SensorLoad};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
 use serde::de::DeserializeOwned;
 
-use crate::clients::Clients;
 use crate::error::Error;
 
 /// What the ledger holds.
@@ -18,6 +17,8 @@ pub struct Ledger {
     pub assignments: Vec<Assignment>,
     /// The sensors' counters, by target.
     pub loads: BTreeMap<String, SensorLoad>,
+    /// What happened to each interface's assignment, in order.
+    pub events: BTreeMap<String, Vec<LedgerEvent>>,
 }
 
 /// A session in EC2.
@@ -47,7 +48,8 @@ pub struct Audit {
 /// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while. The
 /// sessions of `before` are not compared.
 pub async fn audit(
-    clients: &Clients,
+    ec2: &aws_sdk_ec2::Client,
+    dynamodb: &aws_sdk_dynamodb::Client,
     table: &str,
     targets: &[String],
     before: &[Session],
@@ -55,13 +57,14 @@ pub async fn audit(
 ) -> Result<Audit, Error> {
     let start = Instant::now();
     loop {
-        let (ledger, sessions) = tokio::try_join!(read(&clients.dynamodb, table), sessions(&clients.ec2))?;
+        let (ledger, sessions) = tokio::try_join!(read(dynamodb, table), sessions(ec2))?;
         let compared: Vec<Session> = sessions
             .iter()
             .filter(|session| !before.contains(session))
             .cloned()
             .collect();
-        let disagreements = disagreements(&ledger, &compared, targets);
+        let mut disagreements = disagreements(&ledger, &compared, targets);
+        disagreements.extend(unexplained(&ledger));
         if disagreements.is_empty() || start.elapsed() > patience {
             return Ok(Audit {
                 ledger,
@@ -71,6 +74,46 @@ pub async fn audit(
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Where an interface's events, folded, are not its assignment.
+pub fn unexplained(ledger: &Ledger) -> Vec<String> {
+    let assignments: BTreeMap<&str, &Assignment> = ledger
+        .assignments
+        .iter()
+        .map(|assignment| (assignment.interface_id.as_str(), assignment))
+        .collect();
+    let interfaces: BTreeSet<&str> = assignments
+        .keys()
+        .copied()
+        .chain(ledger.events.keys().map(String::as_str))
+        .collect();
+    let mut found = Vec::new();
+    for interface in interfaces {
+        let events = ledger.events.get(interface).map_or(&[][..], Vec::as_slice);
+        let mut folded: Result<Option<Assignment>, _> = Ok(None);
+        for event in events {
+            folded = folded.and_then(|before| apply(before.as_ref(), event).map(Some));
+        }
+        match folded {
+            Err(impossible) => found.push(impossible.to_string()),
+            Ok(folded) if folded.as_ref() != assignments.get(interface).copied() => {
+                let version = |assignment: Option<&Assignment>| {
+                    assignment.map_or_else(
+                        || "nothing".to_owned(),
+                        |a| format!("{:?} to {} at version {}", a.state, a.target_id, a.version),
+                    )
+                };
+                found.push(format!(
+                    "the events of {interface} come to {}, and its assignment is {}",
+                    version(folded.as_ref()),
+                    version(assignments.get(interface).copied())
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    found
 }
 
 /// Where the ledger and EC2 differ: each live assignment must be active and have its session, each session to
@@ -115,10 +158,7 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         .iter()
         .map(String::as_str)
         .chain(ledger.loads.keys().map(String::as_str));
-    for target in named
-        .chain(counted.keys().copied())
-        .collect::<std::collections::BTreeSet<_>>()
-    {
+    for target in named.chain(counted.keys().copied()).collect::<BTreeSet<_>>() {
         let recorded = ledger.loads.get(target).map_or(0, |load| load.sessions);
         let assigned = counted.get(target).copied().unwrap_or_default();
         if recorded != assigned {
@@ -140,7 +180,8 @@ fn is_of(session: &Session, assignment: &Assignment) -> bool {
             .is_some_and(|id| id.as_str() == session.session_id)
 }
 
-async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Ledger, Error> {
+/// Everything that the ledger holds.
+pub async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Ledger, Error> {
     let items: Vec<_> = dynamodb
         .scan()
         .table_name(table)
@@ -163,10 +204,24 @@ async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Ledger
                 let load: SensorLoad = parse(item)?;
                 ledger.loads.insert(load.target_id.to_string(), load);
             }
+            // A sensor's own events are corrections of its counter.
+            Some(key) if key.starts_with("EVENT#") && is_of_interface(&item) => {
+                let event: LedgerEvent = parse(item)?;
+                let events = ledger.events.entry(event.interface_id.to_string()).or_default();
+                events.push(event);
+            }
             _ => {}
         }
     }
+    for events in ledger.events.values_mut() {
+        events.sort_by_key(|event| event.version);
+    }
     Ok(ledger)
+}
+
+fn is_of_interface(item: &std::collections::HashMap<String, AttributeValue>) -> bool {
+    let key = item.get("pk").and_then(|value| value.as_s().ok());
+    key.is_some_and(|key| key.starts_with("ENI#"))
 }
 
 fn parse<T: DeserializeOwned>(item: std::collections::HashMap<String, AttributeValue>) -> Result<T, Error> {
@@ -238,6 +293,7 @@ mod tests {
         Ledger {
             assignments,
             loads: BTreeMap::from([(TARGET.to_owned(), load)]),
+            events: BTreeMap::new(),
         }
     }
 
@@ -288,6 +344,47 @@ mod tests {
             ..ledger(vec![assignment(1, "active")], 1)
         };
         differ(&uncounted, &[session(1)], &["counter"]);
+    }
+
+    #[test]
+    fn events_that_do_not_come_to_the_assignment_are_named() {
+        let event = |version: u64, change: serde_json::Value| -> LedgerEvent {
+            serde_json::from_value(serde_json::json!({
+                "interfaceId": "eni-00000000000000001", "version": version, "at": "2026-01-01T00:00:00Z",
+                "executionArn": "arn", "change": change,
+            }))
+            .unwrap()
+        };
+        let reserved = event(
+            1,
+            serde_json::json!({
+                "kind": "reserved", "instanceId": "i-00000000000000001", "targetId": TARGET, "generation": 1,
+                "clientToken": "token", "sessionNumber": 1, "filterId": "tmf-00000000000000001",
+            }),
+        );
+        let activated = event(
+            2,
+            serde_json::json!({"kind": "activated", "sessionId": "tms-00000000000000001"}),
+        );
+        let with = |events: Vec<LedgerEvent>, assignments: Vec<Assignment>| Ledger {
+            events: BTreeMap::from([("eni-00000000000000001".to_owned(), events)]),
+            ..ledger(assignments, 1)
+        };
+        let whole = with(
+            vec![reserved.clone(), activated.clone()],
+            vec![assignment(1, "active")],
+        );
+        assert_eq!(unexplained(&whole), [""; 0]);
+        for wrong in [
+            with(vec![reserved.clone()], vec![assignment(1, "active")]),
+            with(vec![activated], vec![assignment(1, "active")]),
+            with(vec![reserved], vec![]),
+            with(vec![], vec![assignment(1, "active")]),
+        ] {
+            let found = unexplained(&wrong);
+            assert_eq!(found.len(), 1);
+            assert!(found[0].contains("eni-00000000000000001"), "{found:?}");
+        }
     }
 
     #[test]

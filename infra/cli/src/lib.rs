@@ -1,4 +1,5 @@
-//! The operator's tool: `mirrorstep demo`, `mirrorstep local`, `mirrorstep explain` and `mirrorstep snapshot`.
+//! The operator's tool: `mirrorstep demo`, `mirrorstep local`, `mirrorstep explain`, `mirrorstep snapshot` and
+//! `mirrorstep ledger verify`.
 //!
 //! The first two run the real thing on one machine: the real function binaries under the real state machines,
 //! deployed from the real template, on local stand-ins for AWS. Most of this crate is what that takes: [`stack`]
@@ -22,12 +23,13 @@ pub mod scenario;
 pub mod snapshot;
 pub mod stack;
 pub mod terminal;
+pub mod verify;
 pub mod watch;
 pub mod world;
 
 use std::process::ExitCode;
 
-use cli::{Cli, Command, StackOptions};
+use cli::{Cli, Command, LedgerCommand, StackOptions};
 use error::Error;
 use stack::Workshop;
 use terminal::Terminal;
@@ -40,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Explain(options) => on_runtime(explain::run(options)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
+        Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options)),
         Command::Demo(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
         Command::Local(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
     };
@@ -82,6 +85,7 @@ async fn until_signal(
             Command::Local(options) => local::run(options, &workshop, terminal).await,
             Command::Explain(options) => explain::run(options).await,
             Command::Snapshot(options) => snapshot::run(options, terminal).await,
+            Command::Ledger(LedgerCommand::Verify(options)) => verify::run(options).await,
         }
     };
     // `local` stays until it is told to stop: for it, that is how it ends well.

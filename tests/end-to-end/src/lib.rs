@@ -90,16 +90,33 @@ impl Stack {
         }
     }
 
+    /// Runs this project's own command against the stack: its answer as JSON.
+    pub fn mirrorstep(&self, arguments: &[&str]) -> Value {
+        let mut command = mirrorstep();
+        self.set_environment_of(command.args(arguments));
+        let output = command.output().expect("mirrorstep runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "mirrorstep {}: {error}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+
     fn aws_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.fact("aws"));
-        command.args(arguments).args(["--output", "json"]);
+        self.set_environment_of(command.args(arguments).args(["--output", "json"]));
+        command
+    }
+
+    fn set_environment_of(&self, command: &mut Command) {
         for (name, value) in self.facts["environment"]
             .as_object()
             .expect("it has an environment")
         {
             command.env(name, value.as_str().unwrap_or_default());
         }
-        command
     }
 
     /// Starts an execution of `mirror-instance`, as a person does with an old event: its ARN.

@@ -309,6 +309,10 @@ fn an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(stack: &Sta
         assert_eq!(outcomes(&stack.interfaces_ended(execution)), ["created"]);
     }
     assert_eq!(live(), before + 6);
+    let table = stack.facts["ledgerTable"].as_str().unwrap();
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json", "--ledger-table", table]);
+    assert_eq!(verified["agree"], true, "{verified}");
+    assert_eq!(verified["assignments"], live(), "{verified}");
     let again = stack.reconcile();
     assert_eq!(
         again.as_object().unwrap().keys().collect::<Vec<_>>(),
