@@ -112,6 +112,30 @@ pub struct Refusal {
     pub number_in_use: bool,
 }
 
+/// Why EC2 did not move a session to another target.
+#[derive(Debug, Clone)]
+pub enum MoveRefusal {
+    /// The target takes no more sessions: EC2's words.
+    Full(String),
+    /// There is no such session any more.
+    Gone,
+    /// Anything else.
+    Other(DescribeError),
+}
+
+pub(crate) fn of_move<E>(error: &SdkError<E, HttpResponse>) -> MoveRefusal
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error.code().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "trafficmirrorsourcespertargetlimitexceeded" | "trafficmirrorsessionspertargetlimitexceeded" => {
+            MoveRefusal::Full(words(error))
+        }
+        "invalidtrafficmirrorsessionid.notfound" => MoveRefusal::Gone,
+        _ => MoveRefusal::Other(of_describe("ModifyTrafficMirrorSession", error)),
+    }
+}
+
 /// What it means that `CreateTrafficMirrorSession` failed (EC2 API reference, "Error codes").
 pub(crate) fn of_create<E>(
     error: &SdkError<E, HttpResponse>,

@@ -21,7 +21,7 @@ use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
 
-pub use failure::{CreateRefusal, DescribeError, Refusal};
+pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal};
 pub use sessions::{MANAGED_TAG, Tags};
 
 /// The values that EC2 takes in one filter (EC2 API reference, `Filter`).

@@ -8,7 +8,9 @@ use mirrorstep_core::network::TrafficMirrorSession;
 use mirrorstep_core::pipeline::ObservedSession;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
-use crate::{CreateRefusal, DescribeError, Ec2, PAGE, convert, describe, failure, filter, filters};
+use crate::{
+    CreateRefusal, DescribeError, Ec2, MoveRefusal, PAGE, convert, describe, failure, filter, filters,
+};
 
 /// The tag that a session of ours has from its first moment, with the value `true`.
 pub const MANAGED_TAG: &str = "mirrorstep:managed";
@@ -138,6 +140,18 @@ impl Ec2 {
             Err(error) if failure::is_not_found(&error) => Ok(()),
             Err(error) => Err(failure::of_session("DeleteTrafficMirrorSession", session, &error)),
         }
+    }
+
+    /// Lets a session send its packets to another target (`ModifyTrafficMirrorSession`). Made again it changes nothing.
+    pub async fn move_session(&self, session: &SessionId, target: &TargetId) -> Result<(), MoveRefusal> {
+        self.0
+            .modify_traffic_mirror_session()
+            .traffic_mirror_session_id(session.as_str())
+            .traffic_mirror_target_id(target.as_str())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| failure::of_move(&error))
     }
 
     /// Sets tags on a session (`CreateTags`), over those of the same keys.

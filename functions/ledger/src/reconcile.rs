@@ -147,8 +147,10 @@ impl Ledger {
             },
             Counter::Add { target },
         ];
-        self.transfer(active, target, reason, &counters, execution_arn)
-            .await
+        let followed = self
+            .transfer(active, target, reason, &counters, execution_arn)
+            .await?;
+        Ok(followed.is_some())
     }
 
     async fn transfer(
@@ -158,7 +160,7 @@ impl Ledger {
         reason: String,
         counters: &[Counter<'_>],
         execution_arn: &str,
-    ) -> Result<bool, StageError> {
+    ) -> Result<Option<Assignment>, StageError> {
         let event = self.event_after(
             active,
             execution_arn,
@@ -169,12 +171,88 @@ impl Ledger {
         );
         for attempt in 0..Self::TRIES {
             match self.write(Some(active), &event, counters).await? {
-                Ok(_) => return Ok(true),
-                Err(Refusal::Assignment(_) | Refusal::Load(_)) => return Ok(false),
+                Ok(moved) => return Ok(Some(moved)),
+                Err(Refusal::Assignment(_) | Refusal::Load(_)) => return Ok(None),
                 Err(Refusal::Conflict) => Self::wait(&active.interface_id, execution_arn, attempt).await,
             }
         }
         Err(contention("move", &active.interface_id))
+    }
+
+    /// Moves an active assignment to another sensor, if that one takes sessions and has no more than it was read with.
+    /// `None` where the assignment or the sensor has changed meanwhile, or the sensor takes none.
+    pub async fn move_to(
+        &self,
+        active: &Assignment,
+        target: &TargetId,
+        execution_arn: &str,
+    ) -> Result<Option<Assignment>, StageError> {
+        let now = self.now();
+        let Some(read) = self.load(target).await?.filter(|load| load.takes_sessions(now)) else {
+            return Ok(None);
+        };
+        let counters = [
+            Counter::Down {
+                target: &active.target_id,
+                full_until: None,
+            },
+            Counter::Up { read: &read, now },
+        ];
+        self.transfer(
+            active,
+            target,
+            format!("moved to {target}"),
+            &counters,
+            execution_arn,
+        )
+        .await
+    }
+
+    /// Takes a move back that EC2 has refused since the sensor is full, as it counts until then.
+    pub async fn move_back(
+        &self,
+        moved: &Assignment,
+        target: &TargetId,
+        full_until: Timestamp,
+        execution_arn: &str,
+    ) -> Result<Option<Assignment>, StageError> {
+        let counters = [
+            Counter::Down {
+                target: &moved.target_id,
+                full_until: Some(full_until),
+            },
+            Counter::Add { target },
+        ];
+        let reason = format!("{} is full", moved.target_id);
+        self.transfer(moved, target, reason, &counters, execution_arn)
+            .await
+    }
+
+    async fn load(&self, target: &TargetId) -> Result<Option<SensorLoad>, StageError> {
+        Ok(self.batch(vec![items::load_key(target)]).await?.pop())
+    }
+
+    /// Lets a sensor take no new sessions, or take them again.
+    pub async fn set_draining(&self, target: &TargetId, draining: bool) -> Result<(), StageError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::load_key(target)))
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#draining", "draining");
+        let update = if draining {
+            update
+                .update_expression("SET #draining = :draining")
+                .expression_attribute_values(":draining", AttributeValue::Bool(true))
+        } else {
+            update.update_expression("REMOVE #draining")
+        };
+        update
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| self.failure("UpdateItem", &error))
     }
 
     /// Sets how many sessions of a sensor are not the ledger's.

@@ -32,6 +32,16 @@ pub struct Account {
 }
 
 impl Account {
+    /// The account that these clients lead to.
+    pub fn of(ec2: aws_sdk_ec2::Client, dynamodb: aws_sdk_dynamodb::Client, place: &str) -> Self {
+        Self {
+            ec2: Ec2::new(ec2.clone()),
+            ec2_client: ec2,
+            dynamodb,
+            place: place.to_owned(),
+        }
+    }
+
     /// Finds the Region and the credentials as the AWS CLI does. EC2 is not called yet.
     pub async fn connect(options: &AwsOptions) -> Result<Self, Error> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())

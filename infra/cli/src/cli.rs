@@ -48,6 +48,18 @@ pub enum Command {
     /// it gives on AWS at this moment. Standard error says which interfaces they are.
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotOptions),
+    /// Move a sensor's sessions to other sensors that can receive them, and place no new ones there.
+    ///
+    /// One session after the other, each to the least loaded sensor that can receive its interface. Can be stopped at
+    /// any time and run again. The sensor stays closed for new sessions until --cancel.
+    #[command(after_help = DRAIN_HELP)]
+    Drain(DrainOptions),
+    /// Even the sensors' loads out, as after sensors were added: only to sensors that can receive the interface.
+    ///
+    /// A session is moved where the other sensor has at least two less, and never from its own zone into another. Can be
+    /// stopped at any time and run again.
+    #[command(after_help = REBALANCE_HELP)]
+    Rebalance(MoveOptions),
     /// Look into the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -72,7 +84,9 @@ impl Command {
         match self {
             Self::Demo(options) => Some(&options.stack),
             Self::Local(options) => Some(&options.stack),
-            Self::Explain(_) | Self::Snapshot(_) | Self::Ledger(_) => None,
+            Self::Explain(_) | Self::Snapshot(_) | Self::Drain(_) | Self::Rebalance(_) | Self::Ledger(_) => {
+                None
+            }
         }
     }
 }
@@ -117,6 +131,59 @@ Examples:
   mirrorstep snapshot --interface eni-0123456789abcdef0 --profile audit > network.json
   mirrorstep snapshot --instance i-0123456789abcdef0 |
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
+
+const DRAIN_HELP: &str = "Exit status:
+  0  no session is left on the sensor
+  1  some cannot be moved, or AWS refuses
+  2  the command line is wrong
+
+Examples:
+  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
+  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
+  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --cancel";
+
+const REBALANCE_HELP: &str = "Exit status:
+  0  nothing is left to even out
+  1  AWS refuses
+  2  the command line is wrong
+
+Examples:
+  mirrorstep rebalance --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
+  mirrorstep rebalance --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL";
+
+/// The options of `mirrorstep drain`.
+#[derive(Debug, Args)]
+pub struct DrainOptions {
+    /// The sensor's target.
+    #[arg(value_name = "TMT")]
+    pub target: TargetId,
+    /// Let it take new sessions again, and move nothing.
+    #[arg(long)]
+    pub cancel: bool,
+    /// How sessions are moved.
+    #[command(flatten)]
+    pub moves: MoveOptions,
+}
+
+/// The options of `mirrorstep rebalance`, and of every move.
+#[derive(Debug, Args)]
+pub struct MoveOptions {
+    /// The ledger's table: the output LedgerTable of the stack.
+    #[arg(long, value_name = "TABLE", env = "LEDGER_TABLE")]
+    pub ledger_table: String,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Whether only endpoints in the interface's zone are candidates, as LocalZoneOnly.
+    #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
+    pub local_zone_only: bool,
+    /// A tag with this key fixes the target, as FixedTargetTag.
+    #[arg(long, value_name = "KEY")]
+    pub fixed_target_tag: Option<String>,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub aws: AwsOptions,
+}
 
 const VERIFY_HELP: &str = "Exit status:
   0  ledger and EC2 agree

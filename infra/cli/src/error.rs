@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// Why a command did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The ledger, by the functions' own code.
+    #[error("{0}")]
+    Ledger(#[from] mirrorstep_core::StageError),
     /// Neither the directory nor one above it is a checkout.
     #[error(
         "no checkout of mirrorstep at or above {}: there is no `infra/template.yaml`; change into a checkout, \

@@ -18,6 +18,7 @@ pub mod error;
 pub mod explain;
 pub mod ledger;
 pub mod local;
+pub mod moves;
 pub mod report;
 pub mod scenario;
 pub mod snapshot;
@@ -43,6 +44,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Explain(options) => on_runtime(explain::run(options)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
         Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options)),
+        Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),
+        Command::Rebalance(options) => on_runtime(moves::rebalance(options, &terminal)),
         Command::Demo(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
         Command::Local(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
     };
@@ -86,6 +89,8 @@ async fn until_signal(
             Command::Explain(options) => explain::run(options).await,
             Command::Snapshot(options) => snapshot::run(options, terminal).await,
             Command::Ledger(LedgerCommand::Verify(options)) => verify::run(options).await,
+            Command::Drain(options) => moves::drain(options, terminal).await,
+            Command::Rebalance(options) => moves::rebalance(options, terminal).await,
         }
     };
     // `local` stays until it is told to stop: for it, that is how it ends well.

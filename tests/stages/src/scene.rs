@@ -214,6 +214,14 @@ impl Scene {
         }));
     }
 
+    /// A snapshot of the instance that was added last alone.
+    pub fn only_last_instance(&mut self) -> Value {
+        json!({
+            "Reservations": [self.list("Reservations").last()],
+            "NetworkInterfaces": [self.list("NetworkInterfaces").last()],
+        })
+    }
+
     /// The account with this network in it.
     pub fn account(&self, options: Options) -> Aws {
         let aws = Aws::new(options);
