@@ -10,6 +10,7 @@
 //! | `SENSOR#<tmt>` | `LOAD` | [`SensorLoad`](mirrorstep_core::assignment::SensorLoad) |
 //! | `ENI#<eni>` | `ASSIGNMENT` | [`Assignment`] |
 //! | `ENI#<eni>` | `EVENT#<version>` | [`LedgerEvent`], append-only |
+//! | `SENSOR#<tmt>` | `EVENT#<change>` | a correction of the counter, append-only |
 
 mod failure;
 mod items;

@@ -365,8 +365,7 @@ impl Ledger {
         Ok(items.len() as u64)
     }
 
-    /// Which of these interfaces have a live assignment, and which were released since EC2 cannot mirror them, with
-    /// when. Read consistently.
+    /// The assignments of these interfaces, live ones and others, read consistently.
     pub async fn assignments_of(&self, interfaces: &[InterfaceId]) -> Result<Vec<Assignment>, StageError> {
         self.batch(interfaces.iter().map(items::assignment_key).collect())
             .await
