@@ -30,6 +30,20 @@ fn the_demo_mirrors_every_interface_once_evenly_and_the_ledger_agrees() {
         sessions,
         "{report}"
     );
+    for rule in [
+        "target",
+        "availability-zone",
+        "security-group",
+        "network-acl",
+        "route",
+        "capacity",
+        "unverifiable",
+    ] {
+        assert!(
+            report["rejectionsByRule"][rule].as_u64().unwrap_or(0) >= 1,
+            "no target is rejected by {rule}: {report}"
+        );
+    }
     for outcome in ["optedOut", "notMirrorable"] {
         assert!(
             report["outcomes"][outcome].as_u64().unwrap_or(0) >= 1,
