@@ -36,7 +36,7 @@ impl Stage for CheckExistingSession {
         // Taken before the call: what EC2 answers is at least as new.
         let observed_at = self.ledger.now();
         let sessions = self.ec2.sessions_from(&request.interface_id).await?;
-        let mirrored = self.counts(&sessions).await?;
+        let mirrored = self.counts(&sessions).await? || self.is_ours(&request, &sessions).await?;
         if mirrored {
             self.complete_reservation(&request, &sessions, &execution_arn)
                 .await?;
@@ -70,6 +70,25 @@ impl CheckExistingSession {
                 }))
             }
         }
+    }
+
+    /// Whether one of the sessions is the one that the ledger holds for the interface, though its sensor has been
+    /// taken out of the configuration since: it is there, so the assignment stands.
+    async fn is_ours(
+        &self,
+        request: &MirrorRequest,
+        sessions: &[ObservedSession],
+    ) -> Result<bool, StageError> {
+        if sessions.is_empty() {
+            return Ok(false);
+        }
+        let assignment = self.ledger.assignment(&request.interface_id).await?;
+        Ok(assignment.is_some_and(|assignment| {
+            assignment.is_live()
+                && sessions
+                    .iter()
+                    .any(|session| assignment.session_id.as_ref() == Some(&session.session_id))
+        }))
     }
 
     async fn complete_reservation(

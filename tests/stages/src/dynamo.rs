@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
+use mirrorstep_core::Clock;
 use serde_json::{Value, json};
 
 use crate::{Hook, TABLE};
@@ -49,16 +50,24 @@ impl fmt::Debug for Dynamo {
     }
 }
 
-impl Default for Dynamo {
-    fn default() -> Self {
-        Self::new()
+/// A clock of ours as the engine wants it.
+struct EngineClock(Clock);
+
+impl dynoxide::storage_backend::Clock for EngineClock {
+    fn now_unix_secs(&self) -> u64 {
+        u64::try_from(self.0.now().as_second()).unwrap_or_default()
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        self.0.now().as_duration().as_secs_f64()
     }
 }
 
 impl Dynamo {
     /// A DynamoDB with an empty ledger.
-    pub fn new() -> Self {
-        let database = Database::memory().expect("an in-memory database opens");
+    pub fn new(clock: Clock) -> Self {
+        let database =
+            Database::memory_with_clock(Arc::new(EngineClock(clock))).expect("an in-memory database opens");
         let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
         let index = |name: &str, attribute: &str| {
             json!({
@@ -165,6 +174,18 @@ impl Dynamo {
             .collect()
     }
 
+    /// The item of this key, if there is one.
+    pub fn item(&self, pk: &str, sk: &str) -> Option<Value> {
+        let request =
+            json!({"TableName": TABLE, "ConsistentRead": true, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}});
+        let response = self
+            .database
+            .get_item(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the table can be read");
+        let response = serde_json::to_value(response).expect("a response is JSON");
+        response.get("Item").cloned().map(plain)
+    }
+
     fn answer(&self, action: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
         macro_rules! carry_out {
             ($operation:ident) => {{
@@ -269,7 +290,7 @@ fn respond(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
 }
 
 /// DynamoDB's JSON (`{"S": "a"}`) as plain JSON.
-fn plain(item: Value) -> Value {
+pub fn plain(item: Value) -> Value {
     let Value::Object(attributes) = item else {
         return item;
     };

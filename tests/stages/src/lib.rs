@@ -12,9 +12,12 @@ pub mod iam;
 pub mod pipeline;
 pub mod scene;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use ec2_sim::{Ec2Sim, Options};
 use jiff::Timestamp;
@@ -28,6 +31,9 @@ use iam::Role;
 /// The name of the ledger's table.
 pub const TABLE: &str = "ledger";
 
+/// What a test puts between a client and the service, to watch calls or to spoil them.
+pub type Wire = Arc<dyn Fn(SharedHttpClient) -> SharedHttpClient + Send + Sync>;
+
 /// One account: EC2, the ledger's table, and a clock.
 #[derive(Clone)]
 pub struct Aws {
@@ -37,7 +43,45 @@ pub struct Aws {
     pub dynamo: Dynamo,
     /// The time, which goes on with tokio's: real, or paused in a test.
     pub clock: Clock,
-    role: Option<Role>,
+    wire: Option<Wire>,
+    clients: Clients,
+    /// The clients of each function, made when it is first called, as in Lambda.
+    of_roles: Arc<Mutex<BTreeMap<String, Clients>>>,
+}
+
+#[derive(Clone)]
+struct Clients {
+    ec2: aws_sdk_ec2::Client,
+    dynamo: aws_sdk_dynamodb::Client,
+}
+
+impl Clients {
+    /// Set as a function's are: no retry, and a limit to how long a call may take.
+    fn new(ec2: SharedHttpClient, dynamo: SharedHttpClient) -> Self {
+        let limit = TimeoutConfig::builder()
+            .operation_timeout(Duration::from_secs(15))
+            .build();
+        let ec2 = aws_sdk_ec2::Config::builder()
+            .behavior_version(aws_sdk_ec2::config::BehaviorVersion::latest())
+            .region(aws_sdk_ec2::config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_ec2::config::Credentials::for_tests())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(limit.clone())
+            .http_client(ec2)
+            .build();
+        let dynamo = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+            .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_dynamodb::config::Credentials::for_tests())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(limit)
+            .http_client(dynamo)
+            .build();
+        Self {
+            ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo),
+        }
+    }
 }
 
 impl Aws {
@@ -50,52 +94,56 @@ impl Aws {
                 .checked_add(start.elapsed())
                 .expect("a test does not last for centuries")
         });
+        let (ec2, dynamo) = (Ec2Sim::new(options), Dynamo::new(clock.clone()));
         Self {
-            ec2: Ec2Sim::new(options),
-            dynamo: Dynamo::new(),
+            clients: Clients::new(ec2.http_client(), dynamo.http_client()),
+            ec2,
+            dynamo,
             clock,
-            role: None,
+            wire: None,
+            of_roles: Arc::default(),
+        }
+    }
+
+    /// The same account, with this between every function and the services.
+    #[must_use]
+    pub fn through(self, wire: Wire) -> Self {
+        Self {
+            wire: Some(wire),
+            of_roles: Arc::default(),
+            ..self
         }
     }
 
     /// The same account for a caller that may do only what a function's role in the template allows.
     #[must_use]
     pub fn with_role_of(&self, function: &str) -> Self {
+        let mut of_roles = self.of_roles.lock().expect("clients are made without a panic");
+        let clients = of_roles.entry(function.to_owned()).or_insert_with(|| {
+            let role = Role::of(function);
+            let client = |service| {
+                let guarded = role.guard(service);
+                match &self.wire {
+                    Some(wire) => wire(guarded),
+                    None => guarded,
+                }
+            };
+            Clients::new(client(self.ec2.http_client()), client(self.dynamo.http_client()))
+        });
         Self {
-            role: Some(Role::of(function)),
+            clients: clients.clone(),
             ..self.clone()
-        }
-    }
-
-    fn guarded(&self, client: SharedHttpClient) -> SharedHttpClient {
-        match &self.role {
-            Some(role) => role.guard(client),
-            None => client,
         }
     }
 
     /// A real EC2 client of this account.
     pub fn ec2_client(&self) -> aws_sdk_ec2::Client {
-        let config = aws_sdk_ec2::Config::builder()
-            .behavior_version(aws_sdk_ec2::config::BehaviorVersion::latest())
-            .region(aws_sdk_ec2::config::Region::new("us-east-1"))
-            .credentials_provider(aws_sdk_ec2::config::Credentials::for_tests())
-            .retry_config(RetryConfig::disabled())
-            .http_client(self.guarded(self.ec2.http_client()))
-            .build();
-        aws_sdk_ec2::Client::from_conf(config)
+        self.clients.ec2.clone()
     }
 
     /// A real DynamoDB client of this account.
     pub fn dynamo_client(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
-            .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
-            .credentials_provider(aws_sdk_dynamodb::config::Credentials::for_tests())
-            .retry_config(RetryConfig::disabled())
-            .http_client(self.guarded(self.dynamo.http_client()))
-            .build();
-        aws_sdk_dynamodb::Client::from_conf(config)
+        self.clients.dynamo.clone()
     }
 
     /// The EC2 calls of a stage.
@@ -115,4 +163,4 @@ impl Aws {
 }
 
 /// A function that a fault injector asks before each call: the action's name.
-pub type Hook<F> = Arc<std::sync::Mutex<dyn FnMut(&str) -> Option<F> + Send>>;
+pub type Hook<F> = Arc<Mutex<dyn FnMut(&str) -> Option<F> + Send>>;

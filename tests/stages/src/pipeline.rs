@@ -37,7 +37,7 @@ use crate::{Aws, DynamoFault};
 pub struct Pipeline {
     /// The account it is deployed to.
     pub aws: Aws,
-    environment: Vec<(String, String)>,
+    environment: RefCell<BTreeMap<String, String>>,
     mirror_instance: Value,
     mirror_interface: Value,
     release_instance: Value,
@@ -56,7 +56,7 @@ impl Pipeline {
         let read = |text: &str| serde_json::from_str(text).expect("a definition is JSON");
         let this = Self {
             aws,
-            environment: Vec::new(),
+            environment: RefCell::default(),
             mirror_instance: read(include_str!("../../../statemachine/mirror-instance.asl.json")),
             mirror_interface: read(include_str!("../../../statemachine/mirror-interface.asl.json")),
             release_instance: read(include_str!("../../../statemachine/release-instance.asl.json")),
@@ -74,10 +74,15 @@ impl Pipeline {
 
     /// The same with this variable set.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.environment.retain(|(set, _)| set != name);
-        self.environment.push((name.to_owned(), value.to_owned()));
+    pub fn with(self, name: &str, value: &str) -> Self {
+        self.set(name, value);
         self
+    }
+
+    /// Sets a variable, as a new deployment does.
+    pub fn set(&self, name: &str, value: &str) {
+        let mut environment = self.environment.borrow_mut();
+        environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// The bytes of the largest output of each function so far: the state that is handed from one to the next.
@@ -172,12 +177,8 @@ impl Pipeline {
 
     /// Calls one function with a payload, as the state machine does.
     pub async fn call(&self, function: &str, payload: Value) -> Result<Value, StageError> {
-        let environment = Environment::new(|name| {
-            self.environment
-                .iter()
-                .find(|(set, _)| set == name)
-                .map(|(_, value)| value.clone())
-        });
+        let environment = self.environment.borrow().clone();
+        let environment = Environment::new(move |name| environment.get(name).cloned());
         let aws = self.aws.with_role_of(function);
         let (ec2, ledger) = (|| aws.ec2_calls(), || aws.ledger());
         match function {

@@ -1,57 +1,128 @@
 //! JSONata in a definition: texts of the form `{% … %}`, anywhere in a value.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
+use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError};
-use jsonata_core::parser;
-use jsonata_core::value::JValue;
+use jsonata_core::parser::{self, ParserError};
+use jsonata_core::value::{JMap, JValue};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{StateError, Variables};
 
-/// A template with its expressions evaluated. One that gives nothing is an error, as in Step Functions.
-pub(crate) fn fill(template: &Value, states: &Value, variables: &Variables) -> Result<Value, StateError> {
-    match template {
-        Value::String(text) => match text.strip_prefix("{%").and_then(|text| text.strip_suffix("%}")) {
-            Some(expression) => evaluate(expression.trim(), states, variables),
-            None => Ok(template.clone()),
-        },
-        Value::Array(items) => items.iter().map(|item| fill(item, states, variables)).collect(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), fill(value, states, variables)?)))
-            .collect::<Result<_, _>>()
-            .map(Value::Object),
-        other => Ok(other.clone()),
+/// What the expressions of a state see: `$states`, and the variables.
+pub(crate) struct Scope {
+    states: Rc<JMap>,
+    variables: Variables,
+}
+
+impl Scope {
+    pub(crate) fn new(
+        states: impl IntoIterator<Item = (&'static str, JValue)>,
+        variables: &Variables,
+    ) -> Self {
+        Self {
+            states: Rc::new(
+                states
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect(),
+            ),
+            variables: variables.clone(),
+        }
+    }
+
+    /// The same with one more member of `$states`.
+    pub(crate) fn with(mut self, name: &str, value: JValue) -> Self {
+        Rc::make_mut(&mut self.states).insert(name.to_owned(), value);
+        self
+    }
+
+    /// A member of `$states`.
+    pub(crate) fn member(&self, name: &str) -> Option<&JValue> {
+        self.states.get(name)
+    }
+
+    /// A template with its expressions evaluated. One that gives nothing is an error, as in Step Functions.
+    pub(crate) fn fill(&self, template: &Value) -> Result<JValue, StateError> {
+        let mut context = Context::new();
+        context.bind("states".to_owned(), JValue::Object(Rc::clone(&self.states)));
+        for (name, value) in &self.variables {
+            context.bind(name.clone(), value.clone());
+        }
+        let mut evaluator = Evaluator::with_context(context);
+        evaluator
+            .register_fn("hash", hash)
+            .and_then(|()| evaluator.register_fn("parse", parse))
+            .map_err(|error| StateError::query(error.to_string()))?;
+        fill(template, &mut evaluator)
     }
 }
 
-fn evaluate(expression: &str, states: &Value, variables: &Variables) -> Result<Value, StateError> {
-    let failed = |what: String| StateError::query(format!("{expression}: {what}"));
-    let tree = parser::parse(expression).map_err(|error| failed(error.to_string()))?;
-    let mut context = Context::new();
-    context.bind("states".to_owned(), states.clone().into());
-    for (name, value) in variables {
-        context.bind(name.clone(), value.clone().into());
+fn fill(template: &Value, evaluator: &mut Evaluator) -> Result<JValue, StateError> {
+    match template {
+        Value::String(text) => match text.strip_prefix("{%").and_then(|text| text.strip_suffix("%}")) {
+            Some(expression) => evaluate(expression.trim(), evaluator),
+            None => Ok(JValue::from(text.as_str())),
+        },
+        Value::Array(items) => items
+            .iter()
+            .map(|item| fill(item, evaluator))
+            .collect::<Result<Vec<_>, _>>()
+            .map(JValue::from),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), fill(value, evaluator)?)))
+            .collect::<Result<JMap, _>>()
+            .map(|members| JValue::Object(Rc::new(members))),
+        other => Ok(JValue::from(other.clone())),
     }
-    let mut evaluator = Evaluator::with_context(context);
-    evaluator
-        .register_fn("hash", hash)
-        .map_err(|error| failed(error.to_string()))?;
-    evaluator
-        .register_fn("parse", parse)
-        .map_err(|error| failed(error.to_string()))?;
+}
+
+thread_local! {
+    /// Expressions as they were parsed: a definition's are evaluated again and again.
+    static PARSED: RefCell<HashMap<String, Rc<AstNode>>> = RefCell::default();
+}
+
+fn parsed(expression: &str) -> Result<Rc<AstNode>, ParserError> {
+    PARSED.with_borrow_mut(|parsed| {
+        if let Some(tree) = parsed.get(expression) {
+            return Ok(Rc::clone(tree));
+        }
+        let tree = Rc::new(parser::parse(expression)?);
+        parsed.insert(expression.to_owned(), Rc::clone(&tree));
+        Ok(tree)
+    })
+}
+
+fn evaluate(expression: &str, evaluator: &mut Evaluator) -> Result<JValue, StateError> {
+    let failed = |what: String| StateError::query(format!("{expression}: {what}"));
+    let tree = parsed(expression).map_err(|error| failed(error.to_string()))?;
     let result = evaluator
         .evaluate(&tree, &JValue::Null)
         .map_err(|error| failed(error.to_string()))?;
     if result.is_undefined() {
         return Err(failed("returned nothing".to_owned()));
     }
-    let text = result
-        .to_json_string()
-        .map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    // What is handed on is JSON, without what JSONata remembers of how a value was made. An object that a path
+    // leads to was handed on before.
+    let is_path = expression
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'.' | b'_'));
+    match result {
+        JValue::Object(_) if is_path => Ok(result),
+        JValue::Object(_) | JValue::Array(_) => Ok(JValue::from(json(&result)?)),
+        plain => Ok(plain),
+    }
+}
+
+/// A value as JSON.
+pub(crate) fn json(value: &JValue) -> Result<Value, StateError> {
+    serde_json::to_value(value).map_err(|error| StateError::query(error.to_string()))
 }
 
 fn argument<'a>(arguments: &'a [JValue], at: usize, function: &str) -> Result<&'a str, EvaluatorError> {

@@ -15,10 +15,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use jsonata::{Scope, json};
+use jsonata_core::value::{JMap, JValue};
+use serde_json::Value;
 
 /// The values that `Assign` has given to variables.
-type Variables = BTreeMap<String, Value>;
+type Variables = BTreeMap<String, JValue>;
 
 /// An error of a state: its name, which `Retry` and `Catch` match, and its cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,16 @@ pub struct Ended {
     pub path: Vec<String>,
     /// How often a state was tried again.
     pub retries: usize,
+    /// Where it stopped, if it failed.
+    pub stopped: Option<Stopped>,
+}
+
+/// Where an execution failed, with all that it goes on from when it is redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stopped {
+    state: String,
+    input: JValue,
+    variables: Variables,
 }
 
 /// An execution about to run.
@@ -93,35 +105,56 @@ struct Trace {
 impl Execution<'_> {
     /// Runs the execution to its end.
     pub async fn run(&self, input: Value) -> Ended {
+        let start = text(self.definition, "StartAt").map(|state| Stopped {
+            state: state.to_owned(),
+            input: JValue::from(input),
+            variables: Variables::new(),
+        });
+        match start {
+            Ok(start) => self.resume(start).await,
+            Err(error) => Ended {
+                result: Err(error),
+                path: Vec::new(),
+                retries: 0,
+                stopped: None,
+            },
+        }
+    }
+
+    /// Runs a failed execution from the state that failed, with the same input, to its end (Step Functions API
+    /// reference, `RedriveExecution`). Of a Map that failed, every iteration is run again: the real service leaves
+    /// out those that succeeded.
+    pub async fn resume(&self, mut at: Stopped) -> Ended {
         let trace = RefCell::new(Trace::default());
-        let result = self
-            .machine(self.definition, input, &mut Variables::new(), &trace)
-            .await;
+        let result = self.machine(self.definition, &mut at, &trace).await;
         let Trace { path, retries } = trace.into_inner();
         Ended {
-            result,
+            stopped: result.is_err().then_some(at),
+            result: result.and_then(|output| json(&output)),
             path,
             retries,
         }
     }
 
+    /// Runs a machine from `at`, which moves with it, to its end.
     fn machine<'a>(
         &'a self,
         machine: &'a Value,
-        input: Value,
-        variables: &'a mut Variables,
+        at: &'a mut Stopped,
         trace: &'a RefCell<Trace>,
-    ) -> Pin<Box<dyn Future<Output = Result<Value, StateError>> + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<JValue, StateError>> + 'a>> {
         Box::pin(async move {
-            let mut name = text(machine, "StartAt")?.to_owned();
-            let mut value = input;
             loop {
+                let name = at.state.clone();
                 let state = machine["States"]
                     .get(&name)
                     .ok_or_else(|| StateError::definition(format!("there is no state {name}")))?;
                 trace.borrow_mut().path.push(name.clone());
-                match self.state(&name, state, value, variables, trace).await? {
-                    Next::State(next, output) => (name, value) = (next, output),
+                let next = self
+                    .state(&name, state, &at.input, &mut at.variables, trace)
+                    .await?;
+                match next {
+                    Next::State(next, output) => (at.state, at.input) = (next, output),
                     Next::End(output) => return Ok(output),
                 }
             }
@@ -132,78 +165,70 @@ impl Execution<'_> {
         &self,
         name: &str,
         state: &Value,
-        input: Value,
+        input: &JValue,
         variables: &mut Variables,
         trace: &RefCell<Trace>,
     ) -> Result<Next, StateError> {
-        let states = |extra: Value| {
-            let mut states = json!({
-                "input": input,
-                "context": {"Execution": {"Id": self.arn, "Name": self.name, "Input": Value::Null},
-                            "State": {"Name": name}},
-            });
-            if let (Some(states), Value::Object(extra)) = (states.as_object_mut(), extra) {
-                states.extend(extra);
-            }
-            states
-        };
+        let execution = [
+            ("Id", JValue::from(self.arn)),
+            ("Name", JValue::from(self.name)),
+            ("Input", JValue::Null),
+        ];
+        let context = [
+            ("Execution", object(execution)),
+            ("State", object([("Name", JValue::from(name))])),
+        ];
+        let scope = Scope::new(
+            [("input", input.clone()), ("context", object(context))],
+            variables,
+        );
         match text(state, "Type")? {
-            "Pass" => leave(state, &states(json!({})), &input, variables),
-            "Succeed" => {
-                let output = output(state, &states(json!({})), &input, variables)?;
-                Ok(Next::End(output))
-            }
+            "Pass" => leave(state, &scope, input, variables),
+            "Succeed" => Ok(Next::End(output(state, &scope, input)?)),
             "Fail" => {
-                let states = states(json!({}));
                 let field = |field: &str| {
                     state.get(field).map_or(Ok(String::new()), |template| {
-                        let value = jsonata::fill(template, &states, variables)?;
+                        let value = scope.fill(template)?;
                         value.as_str().map(str::to_owned).ok_or_else(|| {
-                            StateError::query(format!("{field} of {name} is {value}, not a text"))
+                            StateError::query(format!("{field} of {name} is {value:?}, not a text"))
                         })
                     })
                 };
                 Err(StateError::new(field("Error")?, field("Cause")?))
             }
             "Wait" => {
-                let seconds = jsonata::fill(&state["Seconds"], &states(json!({})), variables)?;
+                let seconds = json(&scope.fill(&state["Seconds"])?)?;
                 let seconds = seconds
                     .as_u64()
                     .ok_or_else(|| StateError::query(format!("Seconds of {name} is {seconds}")))?;
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                leave(state, &states(json!({})), &input, variables)
+                leave(state, &scope, input, variables)
             }
             "Choice" => {
-                let states = states(json!({}));
                 for choice in array(state, "Choices") {
-                    match jsonata::fill(&choice["Condition"], &states, variables)? {
-                        Value::Bool(true) => return leave(choice, &states, &input, variables),
-                        Value::Bool(false) => {}
+                    match scope.fill(&choice["Condition"])? {
+                        JValue::Bool(true) => return leave(choice, &scope, input, variables),
+                        JValue::Bool(false) => {}
                         other => {
-                            return Err(StateError::query(format!("a condition of {name} is {other}")));
+                            return Err(StateError::query(format!("a condition of {name} is {other:?}")));
                         }
                     }
                 }
                 let default = state.get("Default").and_then(Value::as_str).ok_or_else(|| {
                     StateError::new("States.NoChoiceMatched", format!("no choice of {name} matched"))
                 })?;
-                Ok(Next::State(
-                    default.to_owned(),
-                    output(state, &states, &input, variables)?,
-                ))
+                Ok(Next::State(default.to_owned(), output(state, &scope, input)?))
             }
             "Task" | "Map" => {
                 let mut tried = vec![0_u64; array(state, "Retry").count()];
                 loop {
                     let attempt = if state["Type"] == "Task" {
-                        self.task(state, &states(json!({})), variables).await
+                        self.task(state, &scope).await
                     } else {
-                        self.map(state, &states(json!({})), variables, trace).await
+                        self.map(state, &scope, variables, trace).await
                     };
                     let error = match attempt {
-                        Ok(result) => {
-                            return leave(state, &states(json!({"result": result})), &input, variables);
-                        }
+                        Ok(result) => return leave(state, &scope.with("result", result), input, variables),
                         Err(error) => error,
                     };
                     if let Some(wait) = self.retry(state, &error, &mut tried) {
@@ -214,12 +239,14 @@ impl Execution<'_> {
                     let Some(catcher) = array(state, "Catch").find(|catcher| matches(catcher, &error)) else {
                         return Err(error);
                     };
-                    let error = json!({"Error": error.error, "Cause": error.cause});
-                    let fallback = error.clone();
+                    let error = object([
+                        ("Error", JValue::from(error.error)),
+                        ("Cause", JValue::from(error.cause)),
+                    ]);
                     return leave(
                         catcher,
-                        &states(json!({"errorOutput": error})),
-                        &fallback,
+                        &scope.with("errorOutput", error.clone()),
+                        &error,
                         variables,
                     );
                 }
@@ -230,26 +257,37 @@ impl Execution<'_> {
         }
     }
 
-    async fn task(&self, state: &Value, states: &Value, variables: &Variables) -> Result<Value, StateError> {
-        let arguments = jsonata::fill(&state["Arguments"], states, variables)?;
-        self.tasks.run(text(state, "Resource")?, arguments).await
+    async fn task(&self, state: &Value, scope: &Scope) -> Result<JValue, StateError> {
+        let arguments = json(&scope.fill(&state["Arguments"])?)?;
+        self.tasks
+            .run(text(state, "Resource")?, arguments)
+            .await
+            .map(JValue::from)
     }
 
     async fn map(
         &self,
         state: &Value,
-        states: &Value,
+        scope: &Scope,
         variables: &Variables,
         trace: &RefCell<Trace>,
-    ) -> Result<Value, StateError> {
-        let Value::Array(items) = jsonata::fill(&state["Items"], states, variables)? else {
+    ) -> Result<JValue, StateError> {
+        let JValue::Array(items) = scope.fill(&state["Items"])? else {
             return Err(StateError::query("Items of a Map is not an array"));
         };
-        let iterations = items.into_iter().map(|item| async {
-            self.machine(&state["ItemProcessor"], item, &mut variables.clone(), trace)
-                .await
+        let machine = &state["ItemProcessor"];
+        let start = text(machine, "StartAt")?;
+        let iterations = items.iter().map(|item| async {
+            let mut at = Stopped {
+                state: start.to_owned(),
+                input: item.clone(),
+                variables: variables.clone(),
+            };
+            self.machine(machine, &mut at, trace).await
         });
-        futures::future::join_all(iterations).await.into_iter().collect()
+        let results: Result<Vec<JValue>, _> =
+            futures::future::join_all(iterations).await.into_iter().collect();
+        results.map(JValue::from)
     }
 
     /// How long to wait before the state is tried again, if it is to be.
@@ -278,18 +316,18 @@ impl Execution<'_> {
 /// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next.
 fn leave(
     from: &Value,
-    states: &Value,
-    fallback: &Value,
+    scope: &Scope,
+    fallback: &JValue,
     variables: &mut Variables,
 ) -> Result<Next, StateError> {
-    let unchanged = states.get("result").unwrap_or(fallback);
+    let unchanged = scope.member("result").unwrap_or(fallback);
     // Both see the variables as they were.
-    let output = output(from, states, unchanged, variables)?;
+    let output = output(from, scope, unchanged)?;
     if let Some(assign) = from.get("Assign") {
-        let Value::Object(values) = jsonata::fill(assign, states, variables)? else {
+        let JValue::Object(values) = scope.fill(assign)? else {
             return Err(StateError::definition("Assign is not an object"));
         };
-        variables.extend(values);
+        variables.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(match from.get("Next").and_then(Value::as_str) {
         Some(next) => Next::State(next.to_owned(), output),
@@ -298,20 +336,20 @@ fn leave(
 }
 
 enum Next {
-    State(String, Value),
-    End(Value),
+    State(String, JValue),
+    End(JValue),
 }
 
-fn output(
-    state: &Value,
-    states: &Value,
-    unchanged: &Value,
-    variables: &Variables,
-) -> Result<Value, StateError> {
+fn output(state: &Value, scope: &Scope, unchanged: &JValue) -> Result<JValue, StateError> {
     match state.get("Output") {
-        Some(template) => jsonata::fill(template, states, variables),
+        Some(template) => scope.fill(template),
         None => Ok(unchanged.clone()),
     }
+}
+
+fn object<const N: usize>(members: [(&str, JValue); N]) -> JValue {
+    let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+    JValue::Object(Rc::new(members.collect::<JMap>()))
 }
 
 fn text<'a>(state: &'a Value, field: &str) -> Result<&'a str, StateError> {

@@ -1,0 +1,284 @@
+//! Step Functions: starts, runs and redrives executions of the real definitions.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use stage_tests::pipeline::{Pipeline, outcome};
+use tokio::sync::Notify;
+use workflow::{Ended, Execution, StateError, Stopped, Tasks};
+
+use crate::functions;
+use crate::journal::{Journal, Violation};
+use crate::plant::Plant;
+use crate::wire::Net;
+
+/// Every state machine of the stack: its name, its substitution in the other definitions, its definition.
+static MACHINES: LazyLock<Vec<(&str, &str, Value)>> = LazyLock::new(|| {
+    let read = |text: &str| serde_json::from_str(text).expect("a definition is JSON");
+    vec![
+        (
+            "mirror-instance",
+            "${MirrorInstanceStateMachineArn}",
+            read(include_str!("../../../statemachine/mirror-instance.asl.json")),
+        ),
+        (
+            "mirror-interface",
+            "${MirrorInterfaceStateMachineArn}",
+            read(include_str!("../../../statemachine/mirror-interface.asl.json")),
+        ),
+    ]
+});
+
+/// More tasks than any execution needs: one that goes in circles is stopped.
+const MOST_TASKS: usize = 1000;
+
+/// An execution, of which there is one for each ARN.
+struct Record {
+    machine: &'static str,
+    name: String,
+    input: Value,
+    /// How it ended, once it has.
+    ended: Option<Ended>,
+}
+
+/// The state machines and their executions.
+pub(crate) struct StepFunctions {
+    pub(crate) pipeline: Pipeline,
+    net: Net,
+    journal: Journal,
+    plant: Option<Plant>,
+    random: Rc<RefCell<fastrand::Rng>>,
+    executions: RefCell<BTreeMap<String, Record>>,
+    running: Cell<usize>,
+    ended: Notify,
+}
+
+impl StepFunctions {
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        net: Net,
+        journal: Journal,
+        plant: Option<Plant>,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self {
+            pipeline,
+            net,
+            journal,
+            plant,
+            random: Rc::new(RefCell::new(random)),
+            executions: RefCell::default(),
+            running: Cell::new(0),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Starts an execution, and answers with its ARN. One of this name that runs with the same input is the same
+    /// execution; any other of this name is in the way (Step Functions API reference, `StartExecution`).
+    pub(crate) fn start(
+        self: &Rc<Self>,
+        machine: &str,
+        name: &str,
+        input: Value,
+    ) -> Result<String, StateError> {
+        let (machine, _, _) = MACHINES
+            .iter()
+            .find(|(known, _, _)| *known == machine)
+            .expect("the machine is one of the stack");
+        let arn = format!("arn:aws:states:us-east-1:000000000000:execution:{machine}:{name}");
+        let mut executions = self.executions.borrow_mut();
+        if let Some(other) = executions.get(&arn) {
+            if other.ended.is_none() && other.input == input {
+                return Ok(arn);
+            }
+            return Err(StateError::new(
+                "StepFunctions.ExecutionAlreadyExistsException",
+                format!("Execution Already Exists: '{arn}'"),
+            ));
+        }
+        self.journal.step(&format!("{machine} {name} starts"));
+        executions.insert(
+            arn.clone(),
+            Record {
+                machine,
+                name: name.to_owned(),
+                input: input.clone(),
+                ended: None,
+            },
+        );
+        drop(executions);
+        self.go(arn.clone(), From::Start(input));
+        Ok(arn)
+    }
+
+    /// Goes on with a failed execution from the state that failed.
+    pub(crate) fn redrive(self: &Rc<Self>, arn: &str) {
+        let stopped = {
+            let mut executions = self.executions.borrow_mut();
+            let execution = executions.get_mut(arn);
+            execution.and_then(|execution| execution.ended.take_if(|ended| ended.stopped.is_some())?.stopped)
+        };
+        if let Some(stopped) = stopped {
+            self.journal.step(&format!("redrive of {arn}"));
+            self.go(arn.to_owned(), From::Stop(stopped));
+        }
+    }
+
+    fn go(self: &Rc<Self>, arn: String, from: From) {
+        let this = Rc::clone(self);
+        self.running.set(self.running.get() + 1);
+        tokio::task::spawn_local(async move {
+            let (machine, name) = {
+                let executions = this.executions.borrow();
+                (executions[&arn].machine, executions[&arn].name.clone())
+            };
+            if let Ok(ended) = AssertUnwindSafe(this.run(machine, &arn, &name, from))
+                .catch_unwind()
+                .await
+            {
+                let cause = ended.result.as_ref().err().map_or("", |error| &error.cause);
+                this.journal
+                    .note(&format!("{machine} {name}: {} {cause}", outcome(&ended)));
+                if let Some(execution) = this.executions.borrow_mut().get_mut(&arn) {
+                    execution.ended = Some(ended);
+                }
+            } else {
+                this.journal.check(Err(Violation::new(
+                    "running",
+                    "no panic",
+                    format!("one in {arn}"),
+                )));
+            }
+            this.running.set(this.running.get() - 1);
+            this.ended.notify_waiters();
+        });
+    }
+
+    async fn run(self: &Rc<Self>, machine: &str, arn: &str, name: &str, from: From) -> Ended {
+        let (_, _, definition) = MACHINES
+            .iter()
+            .find(|(known, _, _)| *known == machine)
+            .expect("the machine is one of the stack");
+        let tasks = Caller {
+            functions: self,
+            arn,
+            called: Cell::new(0),
+        };
+        let execution = Execution {
+            definition,
+            arn,
+            name,
+            tasks: &tasks,
+            random: Rc::clone(&self.random),
+        };
+        let limit = Duration::from_secs(definition["TimeoutSeconds"].as_u64().unwrap_or(u64::MAX));
+        let run = async {
+            match from {
+                From::Start(input) => execution.run(input).await,
+                From::Stop(stopped) => execution.resume(stopped).await,
+            }
+        };
+        tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Ended {
+            result: Err(StateError::new("States.Timeout", "the execution timed out")),
+            path: Vec::new(),
+            retries: 0,
+            stopped: None,
+        })
+    }
+
+    /// Waits until no execution runs.
+    pub(crate) async fn idle(&self) {
+        while self.running.get() > 0 {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Every execution of a machine, with its input, as they were started.
+    pub(crate) fn inputs(&self) -> Vec<(&'static str, Value)> {
+        let executions = self.executions.borrow();
+        executions
+            .values()
+            .map(|execution| (execution.machine, execution.input.clone()))
+            .collect()
+    }
+
+    /// The executions that failed and can be redriven.
+    pub(crate) fn failed(&self) -> Vec<String> {
+        let executions = self.executions.borrow();
+        let failed = executions.iter().filter(|(_, execution)| {
+            let ended = execution.ended.as_ref();
+            ended.is_some_and(|ended| ended.stopped.is_some())
+        });
+        failed.map(|(arn, _)| arn.clone()).collect()
+    }
+}
+
+enum From {
+    Start(Value),
+    Stop(Stopped),
+}
+
+/// What the tasks of one execution call.
+struct Caller<'a> {
+    functions: &'a Rc<StepFunctions>,
+    arn: &'a str,
+    called: Cell<usize>,
+}
+
+impl Tasks for Caller<'_> {
+    fn run<'a>(
+        &'a self,
+        resource: &'a str,
+        mut arguments: Value,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, StateError>> + 'a>> {
+        Box::pin(async move {
+            let this = self.functions;
+            self.called.set(self.called.get() + 1);
+            if self.called.get() > MOST_TASKS {
+                this.journal.check(Err(Violation::new(
+                    "running",
+                    "an execution that comes to an end",
+                    format!("{} in circles", self.arn),
+                )));
+                return Err(StateError::new("States.Runtime", "too many events"));
+            }
+            match resource {
+                "arn:aws:states:::lambda:invoke" => {
+                    let function = arguments["FunctionName"].as_str().unwrap_or_default();
+                    let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
+                    let function = function.to_owned();
+                    let payload = arguments["Payload"].take();
+                    functions::invoke(&this.pipeline, &this.net, this.plant, &function, payload).await
+                }
+                "arn:aws:states:::states:startExecution" => {
+                    if this.net.goes_wrong(0.2) {
+                        return Err(StateError::new(
+                            "StepFunctions.ThrottlingException",
+                            "Rate exceeded",
+                        ));
+                    }
+                    let (machine, _, _) = MACHINES
+                        .iter()
+                        .find(|(_, substitution, _)| arguments["StateMachineArn"] == **substitution)
+                        .expect("the machine is one of the stack");
+                    let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
+                    let arn = this.start(machine, &name, arguments["Input"].take())?;
+                    // Started, though the caller does not get to know.
+                    if this.net.goes_wrong(0.2) {
+                        return Err(StateError::new("States.Timeout", "no answer"));
+                    }
+                    Ok(json!({"ExecutionArn": arn}))
+                }
+                other => panic!("no task of this stack is {other}"),
+            }
+        })
+    }
+}

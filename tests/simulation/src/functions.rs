@@ -1,0 +1,113 @@
+//! Lambda: calls a function, which may die at any call.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use mirrorstep_core::assignment::SensorLoad;
+use mirrorstep_core::pipeline::Candidacy;
+use serde_json::{Value, json};
+use stage_tests::pipeline::Pipeline;
+use workflow::StateError;
+
+use crate::ledger::View;
+use crate::plant::Plant;
+use crate::wire::Net;
+
+/// A function's time limit (`Globals` in `infra/template.yaml`).
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+tokio::task_local! {
+    /// The invocation that a call to AWS is made by.
+    pub(crate) static INVOCATION: Arc<Invocation>;
+}
+
+/// One run of a function.
+#[derive(Debug, Default)]
+pub(crate) struct Invocation {
+    is_dead: AtomicBool,
+    view: Mutex<View>,
+}
+
+impl Invocation {
+    fn new(function: &str, payload: &Value) -> Self {
+        let mut view = View::default();
+        if function == "PickLeastLoaded" {
+            let candidacy: Candidacy =
+                serde_json::from_value(payload["input"].clone()).expect("the definition hands candidates on");
+            let candidates = candidacy.candidates.into_iter();
+            view.candidates = candidates
+                .map(|candidate| (candidate.target_id, candidate.local))
+                .collect();
+        }
+        Self {
+            is_dead: AtomicBool::new(false),
+            view: Mutex::new(view),
+        }
+    }
+
+    /// Ends the process.
+    pub(crate) fn kill(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+
+    /// The function has learnt these loads.
+    pub(crate) fn read(&self, loads: Vec<SensorLoad>) {
+        let mut view = self.view.lock().expect("nobody panics with a view");
+        view.loads
+            .extend(loads.into_iter().map(|load| (load.target_id.clone(), load)));
+    }
+
+    /// What the function knows.
+    pub(crate) fn view(&self) -> View {
+        self.view.lock().expect("nobody panics with a view").clone()
+    }
+}
+
+/// Calls a function as Step Functions does.
+pub(crate) async fn invoke(
+    pipeline: &Pipeline,
+    net: &Net,
+    plant: Option<Plant>,
+    function: &str,
+    mut payload: Value,
+) -> Result<Value, StateError> {
+    if net.goes_wrong(0.2) {
+        return Err(failed("Lambda.TooManyRequestsException", "Rate Exceeded."));
+    }
+    tokio::time::sleep(net.between(1, 30)).await;
+    if let Some(plant) = plant {
+        if let Some(answer) = plant.answer_for(function, &payload) {
+            return Ok(json!({"StatusCode": 200, "Payload": answer}));
+        }
+        plant.spoil_payload(function, &mut payload);
+    }
+    let invocation = Arc::new(Invocation::new(function, &payload));
+    let mut run = pin!(INVOCATION.scope(Arc::clone(&invocation), pipeline.call(function, payload)));
+    let until_death = poll_fn(|context| {
+        let answer = run.as_mut().poll(context);
+        if invocation.is_dead.load(Ordering::Relaxed) {
+            return Poll::Ready(None);
+        }
+        answer.map(Some)
+    });
+    match tokio::time::timeout(TIMEOUT, until_death).await {
+        Err(_) => Err(failed("Sandbox.Timedout", "Task timed out after 60.00 seconds")),
+        Ok(None) => Err(failed(
+            "Runtime.ExitError",
+            "Runtime exited with error: signal: killed",
+        )),
+        Ok(Some(Ok(answer))) => Ok(json!({"StatusCode": 200, "Payload": answer})),
+        Ok(Some(Err(error))) => Err(failed(error.name.as_str(), &error.message)),
+    }
+}
+
+fn failed(name: &str, message: &str) -> StateError {
+    StateError::new(
+        name,
+        json!({"errorType": name, "errorMessage": message}).to_string(),
+    )
+}

@@ -1,0 +1,591 @@
+//! The world around the system: what happens to it, from a seed, and what must be true when it rests.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use ec2_sim::{Ec2Sim, Options, Throttle};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use stage_tests::pipeline::Pipeline;
+use stage_tests::scene::{FILTER, INSTANCE_GROUP, Scene, instance_subnet, interface_id, sensor_subnet};
+use tokio::time::sleep;
+
+use crate::Settings;
+use crate::executions::StepFunctions;
+use crate::journal::{Journal, Violation};
+use crate::ledger::Session;
+use crate::wire::{Net, Service, element};
+
+/// A target of another tool.
+const FOREIGN_TARGET: &str = "tmt-0000000000000ffff";
+
+const ZONES: usize = 2;
+
+struct Sensor {
+    target: String,
+    zone: usize,
+    group: String,
+    /// Whether its group lets the packets in.
+    is_open: bool,
+    is_configured: bool,
+    /// How many sources EC2 lets it have.
+    most: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HostState {
+    Running,
+    Stopped,
+    Terminated,
+}
+
+struct Host {
+    id: String,
+    zone: usize,
+    interfaces: Vec<String>,
+    state: HostState,
+    can_be_mirrored: bool,
+}
+
+/// One world, and the system in it.
+pub(crate) struct World {
+    settings: Settings,
+    journal: Journal,
+    net: Net,
+    ec2: Ec2Sim,
+    functions: Rc<StepFunctions>,
+    random: RefCell<fastrand::Rng>,
+    sensors: RefCell<Vec<Sensor>>,
+    hosts: RefCell<Vec<Host>>,
+    local_zone_only: bool,
+    /// Whether any session makes an interface a mirrored one, or only those to our targets.
+    any_session_counts: bool,
+    lag: Duration,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, settings: &Settings) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let journal = Journal::new(settings.trace);
+        let mut scene = Scene::new();
+        let mut sensors = Vec::new();
+        for zone in 0..ZONES {
+            for _ in 0..random.usize(1..=3) {
+                sensors.push(first_sensor(&mut scene, zone, &mut random));
+            }
+        }
+        scene.list("TrafficMirrorTargets").push(json!({
+            "TrafficMirrorTargetId": FOREIGN_TARGET, "Type": "network-load-balancer",
+            "NetworkLoadBalancerArn":
+                "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/net/other/50dc6c495c0c9188",
+            "OwnerId": "000000000000",
+        }));
+        let lag = Duration::from_millis(*pick(&mut random, &[0, 0, 1_000, 5_000, 30_000]));
+        let aws = scene.account(Options {
+            lag,
+            seed: random.u64(..),
+            throttle: *pick(&mut random, &[Throttle::Aws, Throttle::Off]),
+            start: SystemTime::UNIX_EPOCH + epoch(),
+            ..Options::default()
+        });
+        let net = Net::new(
+            (&aws.ec2, &aws.dynamo),
+            &journal,
+            settings.plant,
+            random.fork(),
+            *pick(&mut random, &[0.0, 0.01, 0.03, 0.1]),
+        );
+        let ec2 = aws.ec2.clone();
+        let (local_zone_only, any_session_counts) = (random.u8(0..4) > 0, random.u8(0..3) > 0);
+        let pipeline = Pipeline::new(aws.through(net.wire()), &scene.targets, FILTER)
+            .with("LOCAL_ZONE_ONLY", &local_zone_only.to_string())
+            .with(
+                "EXISTING_SESSION_POLICY",
+                if any_session_counts { "any" } else { "managed" },
+            );
+        journal.note(&format!(
+            "{} sensors, lag {lag:?}, local zone only: {local_zone_only}, any session counts: {any_session_counts}",
+            sensors.len()
+        ));
+        let functions = StepFunctions::new(
+            pipeline,
+            net.clone(),
+            journal.clone(),
+            settings.plant,
+            random.fork(),
+        );
+        Self {
+            settings: *settings,
+            journal,
+            net,
+            ec2,
+            functions: Rc::new(functions),
+            random: RefCell::new(random),
+            sensors: RefCell::new(sensors),
+            hosts: RefCell::default(),
+            local_zone_only,
+            any_session_counts,
+            lag,
+        }
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Lets the world live, then rest, and checks what must be true then.
+    pub(crate) async fn live(&self) {
+        let mut after = 8;
+        while after > 0 {
+            let pause = match self.below(20) {
+                0 => self.below(600_000),
+                1..=4 => self.below(60_000),
+                _ => self.below(3_000),
+            };
+            sleep(Duration::from_millis(pause as u64)).await;
+            let has_all = self.interfaces() >= self.settings.interfaces;
+            after -= usize::from(has_all);
+            self.act(has_all);
+            self.tell();
+        }
+        self.rest().await;
+        self.reconcile().await;
+        self.check();
+    }
+
+    /// Nothing goes wrong any more, nothing happens any more, and what was under way comes to its end: late
+    /// events, executions, reservations that somebody left, sensors that were full.
+    async fn rest(&self) {
+        self.net.calm();
+        self.journal.note("the world rests");
+        sleep(Duration::from_mins(15)).await;
+        self.functions.idle().await;
+        sleep(Duration::from_hours(1)).await;
+    }
+
+    /// What brings ledger and EC2 together again: here, as by the command-line tool's backfill, an event for each
+    /// instance that runs. The execution of `reconcile` has its place here.
+    async fn reconcile(&self) {
+        for host in self.hosts.borrow().iter() {
+            if host.state == HostState::Running {
+                self.deliver("running", &host.id, Duration::ZERO);
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+        self.functions.idle().await;
+        sleep(self.lag).await;
+    }
+
+    /// I1 to I5 over the whole ledger, I6, and that every interface that can be mirrored is.
+    fn check(&self) {
+        let aws = &self.functions.pipeline.aws;
+        let items = aws.dynamo.items();
+        self.journal.note(&format!(
+            "{} interfaces; calls to DynamoDB: {:?}; to EC2: {:?}",
+            self.interfaces(),
+            aws.dynamo.calls(),
+            aws.ec2.calls()
+        ));
+        self.journal.check(self.net.book().i4_whole_ledger(&items));
+        let sessions = self.sessions();
+        let ours: Vec<Session> = self
+            .sessions()
+            .into_iter()
+            .filter(|session| session.target != FOREIGN_TARGET)
+            .collect();
+        let is_excused = |interface: &str| self.is_left_to_reconcile(interface, &sessions);
+        self.journal
+            .check(self.net.book().i6_one_to_one(&ours, is_excused));
+        self.journal.check(self.every_interface_is_mirrored(&sessions));
+    }
+
+    /// Whether only `reconcile` or `release-instance` can bring an interface's assignment and its sessions together.
+    fn is_left_to_reconcile(&self, interface: &str, sessions: &[Session]) -> bool {
+        let hosts = self.hosts.borrow();
+        let runs = hosts.iter().any(|host| {
+            host.state == HostState::Running && host.interfaces.iter().any(|own| own == interface)
+        });
+        let mut own = sessions.iter().filter(|session| session.interface == interface);
+        // Another tool's session keeps the pipeline away, where any counts.
+        let is_kept_away = self.any_session_counts && own.any(|session| session.target == FOREIGN_TARGET);
+        !runs || is_kept_away
+    }
+
+    /// Every interface of a running instance has a session that counts, or no sensor that it can reach has room.
+    fn every_interface_is_mirrored(&self, sessions: &[Session]) -> Result<(), Violation> {
+        let sensors = self.sensors.borrow();
+        let has_room = |sensor: &Sensor| {
+            let taken = sessions.iter().filter(|session| session.target == sensor.target);
+            taken.count() < sensor.most
+        };
+        for host in self.hosts.borrow().iter() {
+            if host.state != HostState::Running || !host.can_be_mirrored {
+                continue;
+            }
+            let place = sensors.iter().find(|sensor| {
+                sensor.is_configured
+                    && sensor.is_open
+                    && (!self.local_zone_only || sensor.zone == host.zone)
+                    && has_room(sensor)
+            });
+            let counts = |session: &&Session| self.any_session_counts || session.target != FOREIGN_TARGET;
+            let alone = host.interfaces.iter().find(|interface| {
+                let own = sessions.iter().filter(|session| session.interface == **interface);
+                own.filter(counts).count() == 0
+            });
+            if let Some((alone, place)) = alone.zip(place) {
+                return Err(Violation::new(
+                    "mirrored",
+                    format!("a session of {alone}: {} could take it", place.target),
+                    "none".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        let snapshot = self.ec2.snapshot();
+        let text = |session: &Value, name: &str| session[name].as_str().unwrap_or_default().to_owned();
+        let sessions = snapshot["TrafficMirrorSessions"].as_array();
+        sessions
+            .into_iter()
+            .flatten()
+            .map(|session| Session {
+                id: text(session, "TrafficMirrorSessionId"),
+                interface: text(session, "NetworkInterfaceId"),
+                target: text(session, "TrafficMirrorTargetId"),
+            })
+            .collect()
+    }
+
+    fn interfaces(&self) -> usize {
+        self.hosts.borrow().iter().map(|host| host.interfaces.len()).sum()
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        self.random.borrow_mut().usize(0..bound)
+    }
+
+    /// One thing happens.
+    fn act(&self, has_all: bool) {
+        match self.below(if has_all { 50 } else { 100 }) {
+            0..7 => self.change_state(HostState::Running, "StopInstances", HostState::Stopped),
+            7..14 => self.change_state(HostState::Stopped, "StartInstances", HostState::Running),
+            14..20 => self.change_state(HostState::Running, "TerminateInstances", HostState::Terminated),
+            20..26 => self.change_group(),
+            26..29 => self.add_sensor(),
+            29..33 => self.configure_sensors(),
+            33..37 => self.delete_session(),
+            37..39 => self.create_foreign_session(),
+            39..45 => self.replay(),
+            45..48 => self.redrive(),
+            48..50 => self.outage(),
+            _ => {
+                let together = *pick(&mut self.random.borrow_mut(), &[1, 1, 2, 3, 6, 16]);
+                for _ in 0..together {
+                    self.run_instance();
+                }
+            }
+        }
+    }
+
+    /// A call of the world's own: it meets no faults.
+    fn call(&self, parameters: &[(&str, &str)]) -> Result<String, String> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(parameters)
+            .finish();
+        let response = self.ec2.handle(form.as_bytes());
+        let action = parameters[0].1;
+        self.journal.step(&format!(
+            "world: {action} {} answers {}",
+            parameters.last().map(|(_, value)| *value).unwrap_or_default(),
+            response.status
+        ));
+        match response.status {
+            200 => Ok(response.body),
+            _ => Err(response.body),
+        }
+    }
+
+    /// EventBridge hears of the instances that changed state.
+    fn tell(&self) {
+        for change in self.ec2.take_state_changes() {
+            let times = if self.below(8) == 0 { 2 } else { 1 };
+            for _ in 0..times {
+                let late = match self.below(12) {
+                    0 => self.below(600_000),
+                    1..=3 => self.below(20_000),
+                    _ => self.below(1_000),
+                };
+                self.deliver(
+                    &change.state,
+                    &change.instance_id,
+                    Duration::from_millis(late as u64),
+                );
+            }
+        }
+    }
+
+    /// An event comes to the state machine that its rule names.
+    fn deliver(&self, state: &str, instance_id: &str, after: Duration) {
+        // `shutting-down` and `terminated` go to `release-instance`.
+        let machine = match state {
+            "running" => "mirror-instance",
+            _ => return,
+        };
+        let mut event = Pipeline::running(instance_id);
+        event["detail"]["state"] = json!(state);
+        self.start_after(after, machine, event);
+    }
+
+    fn start_after(&self, after: Duration, machine: &'static str, input: Value) {
+        let functions = Rc::clone(&self.functions);
+        let name = format!("{:032x}", self.random.borrow_mut().u128(..));
+        tokio::task::spawn_local(async move {
+            sleep(after).await;
+            let _ = functions.start(machine, &name, input);
+        });
+    }
+
+    fn run_instance(&self) {
+        let (zone, count) = (self.below(ZONES), 1 + self.below(6) / 3);
+        let can_be_mirrored = self.below(20) > 0;
+        let instance_type = if can_be_mirrored { "m5.large" } else { "m7i.large" };
+        if let Some((id, interfaces)) =
+            self.launch(&instance_subnet(zone), INSTANCE_GROUP, instance_type, count)
+        {
+            self.hosts.borrow_mut().push(Host {
+                id,
+                zone,
+                interfaces,
+                state: HostState::Running,
+                can_be_mirrored,
+            });
+        }
+    }
+
+    fn launch(
+        &self,
+        subnet: &str,
+        group: &str,
+        instance_type: &str,
+        interfaces: usize,
+    ) -> Option<(String, Vec<String>)> {
+        let mut parameters = vec![
+            ("Action".to_owned(), "RunInstances".to_owned()),
+            ("ImageId".to_owned(), "ami-1".to_owned()),
+            ("MinCount".to_owned(), "1".to_owned()),
+            ("MaxCount".to_owned(), "1".to_owned()),
+        ];
+        for n in 0..interfaces {
+            let name = |member: &str| format!("NetworkInterface.{}.{member}", n + 1);
+            parameters.push((name("DeviceIndex"), n.to_string()));
+            parameters.push((name("SubnetId"), subnet.to_owned()));
+            parameters.push((name("SecurityGroupId.1"), group.to_owned()));
+        }
+        parameters.push(("InstanceType".to_owned(), instance_type.to_owned()));
+        let parameters: Vec<(&str, &str)> = parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let answer = self.call(&parameters).ok()?;
+        let id = element(&answer, "instanceId")?.to_owned();
+        let parts = answer.split("<networkInterfaceId>").skip(1);
+        let found = parts.filter_map(|part| part.split_once('<').map(|(id, _)| id.to_owned()));
+        Some((id, found.collect()))
+    }
+
+    fn change_state(&self, from: HostState, action: &str, to: HostState) {
+        let mut hosts = self.hosts.borrow_mut();
+        let mut candidates: Vec<&mut Host> = hosts.iter_mut().filter(|host| host.state == from).collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let at = self.below(candidates.len());
+        let host = candidates.swap_remove(at);
+        if self
+            .call(&[("Action", action), ("InstanceId.1", &host.id)])
+            .is_ok()
+        {
+            host.state = to;
+        }
+    }
+
+    fn change_group(&self) {
+        let mut sensors = self.sensors.borrow_mut();
+        let at = self.below(sensors.len());
+        let (group, is_open) = (sensors[at].group.clone(), sensors[at].is_open);
+        let action = if is_open {
+            "RevokeSecurityGroupIngress"
+        } else {
+            "AuthorizeSecurityGroupIngress"
+        };
+        let done = self.call(&[
+            ("Action", action),
+            ("IpPermissions.1.IpProtocol", "udp"),
+            ("IpPermissions.1.FromPort", "4789"),
+            ("IpPermissions.1.ToPort", "4789"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "10.0.0.0/8"),
+            ("GroupId", &group),
+        ]);
+        for sensor in sensors.iter_mut().filter(|sensor| sensor.group == group) {
+            sensor.is_open = is_open ^ done.is_ok();
+        }
+    }
+
+    fn add_sensor(&self) {
+        let zone = self.below(ZONES);
+        let (instance_type, most) = if self.below(4) == 0 {
+            ("m5.large", 10)
+        } else {
+            ("m5.24xlarge", 100)
+        };
+        let group = self.sensors.borrow()[0].group.clone();
+        let Some((_, interfaces)) = self.launch(&sensor_subnet(zone), &group, instance_type, 1) else {
+            return;
+        };
+        let created = self.call(&[
+            ("Action", "CreateTrafficMirrorTarget"),
+            ("NetworkInterfaceId", &interfaces[0]),
+        ]);
+        let target = created
+            .ok()
+            .and_then(|answer| element(&answer, "trafficMirrorTargetId").map(str::to_owned));
+        if let Some(target) = target {
+            let is_open = self.sensors.borrow()[0].is_open;
+            self.sensors.borrow_mut().push(Sensor {
+                target,
+                zone,
+                group,
+                is_open,
+                is_configured: true,
+                most,
+            });
+            self.deploy();
+        }
+    }
+
+    /// A sensor is taken out of the configuration, or put in again.
+    fn configure_sensors(&self) {
+        let at = self.below(self.sensors.borrow().len());
+        let mut sensors = self.sensors.borrow_mut();
+        let configured = sensors.iter().filter(|sensor| sensor.is_configured).count();
+        if configured > 1 || !sensors[at].is_configured {
+            sensors[at].is_configured ^= true;
+        }
+        drop(sensors);
+        self.deploy();
+    }
+
+    fn deploy(&self) {
+        let sensors = self.sensors.borrow();
+        let targets: Vec<&str> = sensors
+            .iter()
+            .filter(|sensor| sensor.is_configured)
+            .map(|sensor| sensor.target.as_str())
+            .collect();
+        let targets = targets.join(",");
+        self.journal.step(&format!("world: TARGET_IDS={targets}"));
+        self.functions.pipeline.set("TARGET_IDS", &targets);
+    }
+
+    fn delete_session(&self) {
+        let sessions = self.sessions();
+        if !sessions.is_empty() {
+            let id = &sessions[self.below(sessions.len())].id;
+            let _ = self.call(&[
+                ("Action", "DeleteTrafficMirrorSession"),
+                ("TrafficMirrorSessionId", id),
+            ]);
+        }
+    }
+
+    fn create_foreign_session(&self) {
+        let hosts = self.hosts.borrow();
+        let interfaces: Vec<&String> = hosts
+            .iter()
+            .filter(|host| host.state == HostState::Running)
+            .flat_map(|host| &host.interfaces)
+            .collect();
+        if !interfaces.is_empty() {
+            let number = (1 + self.below(2)).to_string();
+            let _ = self.call(&[
+                ("Action", "CreateTrafficMirrorSession"),
+                ("TrafficMirrorTargetId", FOREIGN_TARGET),
+                ("TrafficMirrorFilterId", FILTER),
+                ("SessionNumber", &number),
+                ("NetworkInterfaceId", interfaces[self.below(interfaces.len())]),
+            ]);
+        }
+    }
+
+    /// Somebody starts an execution anew with the input of an old one.
+    fn replay(&self) {
+        let inputs = self.functions.inputs();
+        if !inputs.is_empty() {
+            let (machine, input) = inputs[self.below(inputs.len())].clone();
+            self.journal.step(&format!("world: replay of {machine}"));
+            self.start_after(Duration::ZERO, machine, input);
+        }
+    }
+
+    fn redrive(&self) {
+        let failed = self.functions.failed();
+        if !failed.is_empty() {
+            self.functions.redrive(&failed[self.below(failed.len())]);
+        }
+    }
+
+    fn outage(&self) {
+        if self.net.goes_wrong(f64::INFINITY) {
+            let service = if self.below(2) == 0 {
+                Service::Ec2
+            } else {
+                Service::DynamoDb
+            };
+            let lasts = Duration::from_secs(self.below(1_800) as u64);
+            self.journal
+                .step(&format!("world: {service:?} is out for {lasts:?}"));
+            self.net.outage(service, lasts);
+        }
+    }
+}
+
+/// When every world begins.
+fn epoch() -> Duration {
+    let time: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a valid time");
+    time.as_duration().unsigned_abs()
+}
+
+fn pick<'a, T>(random: &mut fastrand::Rng, from: &'a [T]) -> &'a T {
+    &from[random.usize(0..from.len())]
+}
+
+/// A sensor that was there before the beginning, with a group of its own.
+fn first_sensor(scene: &mut Scene, zone: usize, random: &mut fastrand::Rng) -> Sensor {
+    let (instance_type, most) = if random.u8(0..4) == 0 {
+        ("m5.large", 10)
+    } else {
+        ("m5.24xlarge", 100)
+    };
+    let number = 0x5000 + scene.targets.len();
+    let target = scene.sensor(zone, instance_type);
+    let group = format!("sg-{number:017x}");
+    let vpc = scene.list("SecurityGroups")[0]["VpcId"].clone();
+    scene.list("SecurityGroups").push(json!({
+        "GroupId": group, "GroupName": format!("sensor-{number}"), "VpcId": vpc,
+        "IpPermissions": [{"IpProtocol": "udp", "FromPort": 4789, "ToPort": 4789,
+                           "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}],
+    }));
+    scene.set_groups(&interface_id(number), &[&group]);
+    Sensor {
+        target: target.to_string(),
+        zone,
+        group,
+        is_open: true,
+        is_configured: true,
+        most,
+    }
+}
