@@ -11,6 +11,7 @@ pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod error;
+pub mod event;
 pub mod explain;
 pub mod ids;
 pub mod network;

@@ -7,14 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use mirrorstep_core::StageError;
+use mirrorstep_core::event::instance_of_event;
 use mirrorstep_core::pipeline::{Invocation, ReleasedInstance, Stage};
-use mirrorstep_core::{ErrorName, InstanceId, StageError};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Ledger, Release};
 use serde_json::Value;
-
-/// The `detail-type` of the event (EC2 user guide, "Instance state change events").
-const DETAIL_TYPE: &str = "EC2 Instance State-change Notification";
 
 /// The stage, with what it needs.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Stage for ReleaseInstance {
 
     async fn run(&self, invocation: Invocation<Value>) -> Result<ReleasedInstance, StageError> {
         let Invocation { execution_arn, input } = invocation;
-        let (instance_id, state) = ended_instance(&input)?;
+        let (instance_id, state) = instance_of_event(&input, &["shutting-down", "terminated"])?;
         let live: Vec<_> = self
             .ledger
             .of_instance(&instance_id)
@@ -82,35 +80,4 @@ impl Stage for ReleaseInstance {
         );
         Ok(answer)
     }
-}
-
-/// The instance that an EventBridge envelope says has ended or is about to, and its state.
-fn ended_instance(envelope: &Value) -> Result<(InstanceId, String), StageError> {
-    let invalid = |what: String| {
-        StageError::new(
-            ErrorName::InvalidEvent,
-            format!(
-                "{what}; this workflow takes the whole EventBridge envelope of an `{DETAIL_TYPE}` with state \
-                 `shutting-down` or `terminated`"
-            ),
-        )
-    };
-    let text = |place: &str| {
-        envelope
-            .pointer(place)
-            .and_then(Value::as_str)
-            .ok_or_else(|| invalid(format!("the event has no text at {place}")))
-    };
-    let detail_type = text("/detail-type")?;
-    if detail_type != DETAIL_TYPE {
-        return Err(invalid(format!("the event's detail-type is `{detail_type}`")));
-    }
-    let state = text("/detail/state")?;
-    if !matches!(state, "shutting-down" | "terminated") {
-        return Err(invalid(format!("the event's detail.state is `{state}`")));
-    }
-    let instance = text("/detail/instance-id")?
-        .parse()
-        .map_err(|error| invalid(format!("the event's detail.instance-id: {error}")))?;
-    Ok((instance, state.to_owned()))
 }

@@ -46,8 +46,16 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options)),
         Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),
         Command::Rebalance(options) => on_runtime(moves::rebalance(options, &terminal)),
-        Command::Demo(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
-        Command::Local(options) => on_runtime(until_signal(&cli.command, &options.stack, &terminal)),
+        Command::Demo(options) => {
+            on_runtime(until_signal(&options.stack, false, &terminal, async |workshop| {
+                demo::run(options, workshop, &terminal).await
+            }))
+        }
+        Command::Local(options) => {
+            on_runtime(until_signal(&options.stack, true, &terminal, async |workshop| {
+                local::run(options, workshop, &terminal).await
+            }))
+        }
     };
     match result {
         Ok(code) => code,
@@ -72,35 +80,24 @@ fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<
 }
 
 /// Runs a command with a stack until it ends, or until the first signal that asks to stop.
+/// One that stays until it is told to stop ends well that way, once it is up.
 async fn until_signal(
-    command: &Command,
     stack: &StackOptions,
+    stays: bool,
     terminal: &Terminal,
+    command: impl AsyncFnOnce(&Workshop) -> Result<ExitCode, Error>,
 ) -> Result<ExitCode, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
 
     let workshop = Workshop::open(stack)?;
-    let running = async {
-        match command {
-            Command::Demo(options) => demo::run(options, &workshop, terminal).await,
-            Command::Local(options) => local::run(options, &workshop, terminal).await,
-            Command::Explain(options) => explain::run(options).await,
-            Command::Snapshot(options) => snapshot::run(options, terminal).await,
-            Command::Ledger(LedgerCommand::Verify(options)) => verify::run(options).await,
-            Command::Drain(options) => moves::drain(options, terminal).await,
-            Command::Rebalance(options) => moves::rebalance(options, terminal).await,
-        }
-    };
-    // `local` stays until it is told to stop: for it, that is how it ends well.
-    let stays = matches!(command, Command::Local(_));
     let interrupted = |name, number: u8| Error::Interrupted {
         name,
         exit_code: 128 + number,
     };
     let result = tokio::select! {
-        result = running => result,
+        result = command(&workshop) => result,
         _ = interrupt.recv() => Err(interrupted("SIGINT", 2)),
         _ = terminate.recv() => Err(interrupted("SIGTERM", 15)),
         _ = hang_up.recv() => Err(interrupted("SIGHUP", 1)),
