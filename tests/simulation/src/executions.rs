@@ -34,6 +34,16 @@ static MACHINES: LazyLock<Vec<(&str, &str, Value)>> = LazyLock::new(|| {
             "${MirrorInterfaceStateMachineArn}",
             read(include_str!("../../../statemachine/mirror-interface.asl.json")),
         ),
+        (
+            "release-instance",
+            "${ReleaseInstanceStateMachineArn}",
+            read(include_str!("../../../statemachine/release-instance.asl.json")),
+        ),
+        (
+            "reconcile",
+            "${ReconcileStateMachineArn}",
+            read(include_str!("../../../statemachine/reconcile.asl.json")),
+        ),
     ]
 });
 
@@ -119,6 +129,49 @@ impl StepFunctions {
         Ok(arn)
     }
 
+    /// Starts an execution of a name of its own, after a while.
+    pub(crate) fn start_after(self: &Rc<Self>, after: Duration, machine: &'static str, input: Value) {
+        let this = Rc::clone(self);
+        let name = format!("{:032x}", self.random.borrow_mut().u128(..));
+        self.running.set(self.running.get() + 1);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(after).await;
+            let _ = this.start(machine, &name, input);
+            this.has_ended();
+        });
+    }
+
+    /// EventBridge hands an instance's change of state to the rule that it matches: at least once, some of them late,
+    /// in no order.
+    pub(crate) fn publish(self: &Rc<Self>, source: &str, instance_id: &str, state: &str) {
+        let machine = match state {
+            "running" => "mirror-instance",
+            "shutting-down" | "terminated" => "release-instance",
+            _ => return,
+        };
+        let mut event = Pipeline::running(instance_id);
+        event["source"] = json!(source);
+        event["detail"]["state"] = json!(state);
+        let times = if self.below(8) == 0 { 2 } else { 1 };
+        for _ in 0..times {
+            let late = match self.below(12) {
+                0 => self.below(600_000),
+                1..=3 => self.below(20_000),
+                _ => self.below(1_000),
+            };
+            self.start_after(Duration::from_millis(late), machine, event.clone());
+        }
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        self.random.borrow_mut().u64(0..bound)
+    }
+
+    fn has_ended(&self) {
+        self.running.set(self.running.get() - 1);
+        self.ended.notify_waiters();
+    }
+
     /// Goes on with a failed execution from the state that failed.
     pub(crate) fn redrive(self: &Rc<Self>, arn: &str) {
         let stopped = {
@@ -157,8 +210,7 @@ impl StepFunctions {
                     format!("one in {arn}"),
                 )));
             }
-            this.running.set(this.running.get() - 1);
-            this.ended.notify_waiters();
+            this.has_ended();
         });
     }
 
@@ -257,6 +309,28 @@ impl Tasks for Caller<'_> {
                     let function = function.to_owned();
                     let payload = arguments["Payload"].take();
                     functions::invoke(&this.pipeline, &this.net, this.plant, &function, payload).await
+                }
+                "arn:aws:states:::events:putEvents" => {
+                    if this.net.goes_wrong(0.2) {
+                        return Err(StateError::new(
+                            "EventBridge.InternalException",
+                            "Internal Service Error",
+                        ));
+                    }
+                    for entry in arguments["Entries"].as_array().into_iter().flatten() {
+                        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                        let detail = &entry["Detail"];
+                        this.publish(
+                            &text(&entry["Source"]),
+                            &text(&detail["instance-id"]),
+                            &text(&detail["state"]),
+                        );
+                    }
+                    // On the bus, though the caller does not get to know.
+                    if this.net.goes_wrong(0.2) {
+                        return Err(StateError::new("States.Timeout", "no answer"));
+                    }
+                    Ok(json!({"FailedEntryCount": 0}))
                 }
                 "arn:aws:states:::states:startExecution" => {
                     if this.net.goes_wrong(0.2) {

@@ -286,13 +286,13 @@ impl Book {
         Ok(())
     }
 
-    /// Live assignments and EC2's sessions of ours are in one-to-one relation, but for the interfaces that are
-    /// excused.
-    pub(crate) fn i6_one_to_one(&self, ours: &[Session], is_excused: impl Fn(&str) -> bool) -> Held {
+    /// At rest every live assignment has its session in EC2, every interface with a session to one of our targets has
+    /// a live assignment, and what else goes to a sensor is counted as its external load.
+    pub(crate) fn i6_one_to_one(&self, sessions: &[Session], targets: &[String]) -> Held {
         let live = || {
             self.assignments
                 .values()
-                .filter(|a| a.is_live() && !is_excused(a.interface_id.as_str()))
+                .filter(|assignment| assignment.is_live())
         };
         let matches = |assignment: &Assignment, session: &Session| {
             assignment.state == AssignmentState::Active
@@ -304,34 +304,50 @@ impl Book {
                 && assignment.target_id.as_str() == session.target
         };
         if let Some(alone) =
-            live().find(|assignment| !ours.iter().any(|session| matches(assignment, session)))
+            live().find(|assignment| !sessions.iter().any(|session| matches(assignment, session)))
         {
-            let sessions: Vec<&Session> = ours
+            let own: Vec<&Session> = sessions
                 .iter()
                 .filter(|session| session.interface == alone.interface_id.as_str())
                 .collect();
             return Err(Violation::new(
                 "I6",
                 format!("the session of {} in EC2: {alone:?}", alone.interface_id),
-                format!("{sessions:?}"),
+                format!("{own:?}"),
             ));
         }
-        let orphan = ours.iter().find(|session| {
-            !is_excused(&session.interface) && !live().any(|assignment| matches(assignment, session))
-        });
-        match orphan {
-            None => Ok(()),
-            Some(orphan) => Err(Violation::new(
+        let ours = || {
+            sessions
+                .iter()
+                .filter(|session| targets.contains(&session.target))
+        };
+        if let Some(orphan) =
+            ours().find(|session| !live().any(|a| a.interface_id.as_str() == session.interface))
+        {
+            let last = self
+                .assignments
+                .values()
+                .find(|assignment| assignment.interface_id.as_str() == orphan.interface);
+            return Err(Violation::new(
                 "I6",
                 format!("a live assignment of {orphan:?}"),
-                format!(
-                    "{:?}",
-                    self.assignments
-                        .values()
-                        .find(|assignment| assignment.interface_id.as_str() == orphan.interface)
-                ),
-            )),
+                format!("{last:?}"),
+            ));
         }
+        for (target, load) in &self.loads {
+            let beside = ours().filter(|session| {
+                session.target == target.as_str() && !live().any(|assignment| matches(assignment, session))
+            });
+            let beside = u64::try_from(beside.count()).unwrap_or_default();
+            if targets.iter().any(|ours| ours == target.as_str()) && load.external != beside {
+                return Err(Violation::new(
+                    "I6",
+                    format!("an external load of {target} of {beside}"),
+                    format!("{load:?}"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -184,6 +184,7 @@ impl Net {
                 Ok(())
             }
             (Service::DynamoDb, "TransactWriteItems") if ok => self.committed(call, invocation),
+            (Service::DynamoDb, "UpdateItem") if ok => self.updated(call),
             (Service::DynamoDb, "TransactWriteItems") => Self::refused(call, invocation, body),
             (Service::Ec2, "CreateTrafficMirrorSession") => self.created(call, ok, body),
             (Service::Ec2, action) if ok && !action.starts_with("Describe") && !action.starts_with("Get") => {
@@ -203,18 +204,21 @@ impl Net {
                 let unreadable = |error: serde_json::Error| {
                     Violation::new("I4", "an item that can be read", format!("{error}: {item}"))
                 };
-                if item["sk"] == "ASSIGNMENT" {
+                if item["pk"].as_str().is_some_and(|pk| pk.starts_with("SENSOR#")) {
+                    // A correction of a counter, which no run of ours may need.
+                    return Err(Violation::new(
+                        "I2",
+                        "counters that need no correction",
+                        item.to_string(),
+                    ));
+                } else if item["sk"] == "ASSIGNMENT" {
                     committed.assignment = Some(serde_json::from_value(item.clone()).map_err(unreadable)?);
                 } else {
                     committed.event = Some(serde_json::from_value(item.clone()).map_err(unreadable)?);
                 }
             }
-            if let Some(key) = write.get("Update").map(|update| plain(update["Key"].clone())) {
-                let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
-                let item = self.0.dynamo.item(&text("pk"), &text("sk"));
-                committed
-                    .loads
-                    .extend(item.and_then(|item| serde_json::from_value(item).ok()));
+            if let Some(update) = write.get("Update") {
+                committed.loads.extend(self.load_of(&update["Key"]));
             }
         }
         let what = match (&committed.assignment, &committed.event) {
@@ -235,6 +239,29 @@ impl Net {
         self.0.journal.step(&what);
         let view = invocation.map(Invocation::view);
         self.book().committed(committed, view.as_ref())
+    }
+
+    /// A sensor's item was written without an assignment: its load by others, or that it is draining.
+    fn updated(&self, call: &Call) -> Result<(), Violation> {
+        let request: Value = serde_json::from_slice(&call.body).expect("a request is JSON");
+        let loads = self.load_of(&request["Key"]).into_iter().collect();
+        self.0
+            .journal
+            .step(&format!("ledger: {} updated", call.summary()));
+        self.book().committed(
+            Committed {
+                loads,
+                ..Committed::default()
+            },
+            None,
+        )
+    }
+
+    /// A sensor's load as it stands.
+    fn load_of(&self, key: &Value) -> Option<SensorLoad> {
+        let key = plain(key.clone());
+        let item = self.0.dynamo.item(key["pk"].as_str()?, key["sk"].as_str()?)?;
+        serde_json::from_value(item).ok()
     }
 
     /// A refused transaction tells what stands.

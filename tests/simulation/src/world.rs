@@ -164,17 +164,16 @@ impl World {
         sleep(Duration::from_hours(1)).await;
     }
 
-    /// What brings ledger and EC2 together again: here, as by the command-line tool's backfill, an event for each
-    /// instance that runs. The execution of `reconcile` has its place here.
+    /// Ledger and EC2 are brought together again, once, and what is started for it comes to its end.
     async fn reconcile(&self) {
-        for host in self.hosts.borrow().iter() {
-            if host.state == HostState::Running {
-                self.deliver("running", &host.id, Duration::ZERO);
-            }
-        }
-        sleep(Duration::from_secs(1)).await;
+        self.start_reconcile();
         self.functions.idle().await;
         sleep(self.lag).await;
+    }
+
+    fn start_reconcile(&self) {
+        let event = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+        self.functions.start_after(Duration::ZERO, "reconcile", event);
     }
 
     /// I1 to I5 over the whole ledger, I6, and that every interface that can be mirrored is.
@@ -189,27 +188,17 @@ impl World {
         ));
         self.journal.check(self.net.book().i4_whole_ledger(&items));
         let sessions = self.sessions();
-        let ours: Vec<Session> = self
-            .sessions()
-            .into_iter()
-            .filter(|session| session.target != FOREIGN_TARGET)
-            .collect();
-        let is_excused = |interface: &str| self.is_left_to_reconcile(interface, &sessions);
+        let targets = self.configured();
         self.journal
-            .check(self.net.book().i6_one_to_one(&ours, is_excused));
+            .check(self.net.book().i6_one_to_one(&sessions, &targets));
         self.journal.check(self.every_interface_is_mirrored(&sessions));
     }
 
-    /// Whether only `reconcile` or `release-instance` can bring an interface's assignment and its sessions together.
-    fn is_left_to_reconcile(&self, interface: &str, sessions: &[Session]) -> bool {
-        let hosts = self.hosts.borrow();
-        let runs = hosts.iter().any(|host| {
-            host.state == HostState::Running && host.interfaces.iter().any(|own| own == interface)
-        });
-        let mut own = sessions.iter().filter(|session| session.interface == interface);
-        // Another tool's session keeps the pipeline away, where any counts.
-        let is_kept_away = self.any_session_counts && own.any(|session| session.target == FOREIGN_TARGET);
-        !runs || is_kept_away
+    /// The targets that are ours as things stand.
+    fn configured(&self) -> Vec<String> {
+        let sensors = self.sensors.borrow();
+        let configured = sensors.iter().filter(|sensor| sensor.is_configured);
+        configured.map(|sensor| sensor.target.clone()).collect()
     }
 
     /// Every interface of a running instance has a session that counts, or no sensor that it can reach has room.
@@ -270,7 +259,7 @@ impl World {
 
     /// One thing happens.
     fn act(&self, has_all: bool) {
-        match self.below(if has_all { 50 } else { 100 }) {
+        match self.below(if has_all { 52 } else { 100 }) {
             0..7 => self.change_state(HostState::Running, "StopInstances", HostState::Stopped),
             7..14 => self.change_state(HostState::Stopped, "StartInstances", HostState::Running),
             14..20 => self.change_state(HostState::Running, "TerminateInstances", HostState::Terminated),
@@ -282,6 +271,7 @@ impl World {
             39..45 => self.replay(),
             45..48 => self.redrive(),
             48..50 => self.outage(),
+            50..52 => self.start_reconcile(),
             _ => {
                 let together = *pick(&mut self.random.borrow_mut(), &[1, 1, 2, 3, 6, 16]);
                 for _ in 0..together {
@@ -312,41 +302,9 @@ impl World {
     /// EventBridge hears of the instances that changed state.
     fn tell(&self) {
         for change in self.ec2.take_state_changes() {
-            let times = if self.below(8) == 0 { 2 } else { 1 };
-            for _ in 0..times {
-                let late = match self.below(12) {
-                    0 => self.below(600_000),
-                    1..=3 => self.below(20_000),
-                    _ => self.below(1_000),
-                };
-                self.deliver(
-                    &change.state,
-                    &change.instance_id,
-                    Duration::from_millis(late as u64),
-                );
-            }
+            self.functions
+                .publish("aws.ec2", &change.instance_id, &change.state);
         }
-    }
-
-    /// An event comes to the state machine that its rule names.
-    fn deliver(&self, state: &str, instance_id: &str, after: Duration) {
-        // `shutting-down` and `terminated` go to `release-instance`.
-        let machine = match state {
-            "running" => "mirror-instance",
-            _ => return,
-        };
-        let mut event = Pipeline::running(instance_id);
-        event["detail"]["state"] = json!(state);
-        self.start_after(after, machine, event);
-    }
-
-    fn start_after(&self, after: Duration, machine: &'static str, input: Value) {
-        let functions = Rc::clone(&self.functions);
-        let name = format!("{:032x}", self.random.borrow_mut().u128(..));
-        tokio::task::spawn_local(async move {
-            sleep(after).await;
-            let _ = functions.start(machine, &name, input);
-        });
     }
 
     fn run_instance(&self) {
@@ -480,13 +438,7 @@ impl World {
     }
 
     fn deploy(&self) {
-        let sensors = self.sensors.borrow();
-        let targets: Vec<&str> = sensors
-            .iter()
-            .filter(|sensor| sensor.is_configured)
-            .map(|sensor| sensor.target.as_str())
-            .collect();
-        let targets = targets.join(",");
+        let targets = self.configured().join(",");
         self.journal.step(&format!("world: TARGET_IDS={targets}"));
         self.functions.pipeline.set("TARGET_IDS", &targets);
     }
@@ -502,7 +454,15 @@ impl World {
         }
     }
 
+    /// Another tool mirrors an interface: to a target of its own, or to one of ours, as the function does that this
+    /// system replaces.
     fn create_foreign_session(&self) {
+        let targets = self.configured();
+        let target = if self.below(2) == 0 {
+            FOREIGN_TARGET
+        } else {
+            &targets[self.below(targets.len())]
+        };
         let hosts = self.hosts.borrow();
         let interfaces: Vec<&String> = hosts
             .iter()
@@ -513,7 +473,7 @@ impl World {
             let number = (1 + self.below(2)).to_string();
             let _ = self.call(&[
                 ("Action", "CreateTrafficMirrorSession"),
-                ("TrafficMirrorTargetId", FOREIGN_TARGET),
+                ("TrafficMirrorTargetId", target),
                 ("TrafficMirrorFilterId", FILTER),
                 ("SessionNumber", &number),
                 ("NetworkInterfaceId", interfaces[self.below(interfaces.len())]),
@@ -527,7 +487,7 @@ impl World {
         if !inputs.is_empty() {
             let (machine, input) = inputs[self.below(inputs.len())].clone();
             self.journal.step(&format!("world: replay of {machine}"));
-            self.start_after(Duration::ZERO, machine, input);
+            self.functions.start_after(Duration::ZERO, machine, input);
         }
     }
 
