@@ -334,12 +334,13 @@ impl Book {
                 format!("{last:?}"),
             ));
         }
-        for (target, load) in &self.loads {
+        let is_ours = |target: &TargetId| targets.iter().any(|ours| ours == target.as_str());
+        for (target, load) in self.loads.iter().filter(|(target, _)| is_ours(target)) {
             let beside = ours().filter(|session| {
                 session.target == target.as_str() && !live().any(|assignment| matches(assignment, session))
             });
             let beside = u64::try_from(beside.count()).unwrap_or_default();
-            if targets.iter().any(|ours| ours == target.as_str()) && load.external != beside {
+            if load.external != beside {
                 return Err(Violation::new(
                     "I6",
                     format!("an external load of {target} of {beside}"),

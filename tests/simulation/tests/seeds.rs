@@ -4,7 +4,7 @@
 
 use simulation::{Plant, Settings, run};
 
-/// Few interfaces and few seeds: continuous integration runs the program itself over thousands.
+/// Few interfaces and few seeds: the program itself runs thousands of larger worlds.
 fn small() -> Settings {
     Settings {
         interfaces: 12,
