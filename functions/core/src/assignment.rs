@@ -122,7 +122,9 @@ pub enum Change {
         /// The session.
         session_id: SessionId,
     },
-    /// A session that the ledger did not know, such as another tool's, was found in EC2 and taken over.
+    /// A session that the ledger did not know, such as another tool's, was found in EC2 and taken over. Where the
+    /// assignment was live, what it stood for is gone, and this session takes its place: the interface is never
+    /// without an assignment in between.
     Adopted {
         /// The instance of the interface.
         instance_id: InstanceId,
@@ -234,7 +236,7 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
             },
             before,
         ) if in_order
-            && before.is_none_or(|a| !a.is_live())
+            && before.is_none_or(|a| !a.is_live() || a.session_id.as_ref() != Some(session_id))
             && *generation == before.map_or(0, |a| a.generation) + 1 =>
         {
             Ok(Assignment {

@@ -55,8 +55,9 @@ pub enum Correction {
     Activate(Assignment, SessionId),
     /// An assignment that rests on nothing any more, for this reason.
     Release(Assignment, String),
-    /// A session to one of our targets that the ledger does not know.
-    Adopt(Session),
+    /// A session to one of our targets that the ledger does not know, and the interface's live assignment, if it has
+    /// one that rests on nothing any more: the session takes its place.
+    Adopt(Session, Option<Assignment>),
     /// A session that goes to another target than the ledger has it.
     Follow(Assignment, TargetId),
 }
@@ -102,7 +103,7 @@ pub fn plan(
         let own = by_interface
             .get(&assignment.interface_id)
             .map_or(&[][..], Vec::as_slice);
-        judge(assignment, own, now, &mut known, &mut plan);
+        judge(assignment, own, targets, now, &mut known, &mut plan);
     }
 
     let mut externals: BTreeMap<&TargetId, u64> = targets.iter().map(|target| (target, 0)).collect();
@@ -123,7 +124,7 @@ pub fn plan(
                 *externals.entry(&session.target_id).or_default() += 1;
             }
             _ if adopted.insert(&session.interface_id) => {
-                plan.corrections.push(Correction::Adopt(session.clone()));
+                plan.corrections.push(Correction::Adopt(session.clone(), None));
             }
             _ => {
                 plan.second_sessions.push(session.session_id.clone());
@@ -156,11 +157,26 @@ pub fn plan(
 fn judge<'a>(
     assignment: &Assignment,
     sessions: &[&'a Session],
+    targets: &BTreeSet<TargetId>,
     now: Timestamp,
     known: &mut BTreeSet<&'a SessionId>,
     plan: &mut Plan,
 ) {
     let age = now.duration_since(assignment.changed_at);
+    // It rests on nothing any more: another session of its interface takes its place, or nothing does.
+    let replace = |known: &mut BTreeSet<&'a SessionId>, reason: &str| {
+        let other = sessions
+            .iter()
+            .filter(|session| targets.contains(&session.target_id))
+            .min_by_key(|session| session.session_number);
+        match other {
+            Some(other) => {
+                known.insert(&other.session_id);
+                Correction::Adopt((*other).clone(), Some(assignment.clone()))
+            }
+            None => Correction::Release(assignment.clone(), reason.to_owned()),
+        }
+    };
     match assignment.state {
         AssignmentState::Active => {
             let own = sessions
@@ -174,10 +190,9 @@ fn judge<'a>(
                             .push(Correction::Follow(assignment.clone(), session.target_id.clone()));
                     }
                 }
-                None if age > SESSION_GRACE => plan.corrections.push(Correction::Release(
-                    assignment.clone(),
-                    "EC2 does not show its session any more".to_owned(),
-                )),
+                None if age > SESSION_GRACE => plan
+                    .corrections
+                    .push(replace(known, "EC2 does not show its session any more")),
                 None => {}
             }
         }
@@ -196,10 +211,9 @@ fn judge<'a>(
                         ));
                     }
                 }
-                None if age > RESERVATION_LIFETIME => plan.corrections.push(Correction::Release(
-                    assignment.clone(),
-                    "reserved and abandoned".to_owned(),
-                )),
+                None if age > RESERVATION_LIFETIME => {
+                    plan.corrections.push(replace(known, "reserved and abandoned"));
+                }
                 None => {}
             }
         }

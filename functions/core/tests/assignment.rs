@@ -186,6 +186,23 @@ fn impossible_events_are_refused_and_say_what_is_recorded() {
         *generation = 3;
     }
     refused(Some(&gone), &skipping);
+    // The session that it has already.
+    refused(
+        Some(&active),
+        &event(
+            3,
+            Change::Adopted {
+                instance_id: instance(),
+                target_id: target(2),
+                generation: 2,
+                session_id: active.session_id.clone().unwrap(),
+                session_number: 1,
+                filter_id: active.filter_id.clone(),
+                virtual_network_id: None,
+                packet_length: None,
+            },
+        ),
+    );
     // Over a live assignment, even with the right version.
     refused(
         Some(&active),

@@ -84,21 +84,27 @@ impl Ledger {
         Ok(books)
     }
 
-    /// Takes a session over that the ledger does not know. `None` where the interface has a live assignment after
-    /// all, or one that was released so lately that EC2 may show what is deleted.
+    /// Takes a session over that the ledger does not know: in place of the live assignment `gone`, which rests on
+    /// nothing any more, or where the interface has none. `None` where the assignment has changed meanwhile, or was
+    /// released so lately that EC2 may show what is deleted.
     pub async fn adopt(
         &self,
         session: &Session,
+        gone: Option<&Assignment>,
         instance: &InstanceId,
         execution_arn: &str,
     ) -> Result<Option<Assignment>, StageError> {
         for attempt in 0..Self::TRIES {
             let before = self.assignment(&session.interface_id).await?;
             let now = self.now();
-            let stands = |before: &Assignment| {
-                before.is_live() || now.duration_since(before.changed_at) <= SESSION_GRACE
+            let may_be_followed = match (&before, gone) {
+                (Some(before), Some(gone)) => before.version == gone.version,
+                (Some(before), None) => {
+                    !before.is_live() && now.duration_since(before.changed_at) > SESSION_GRACE
+                }
+                (None, _) => gone.is_none(),
             };
-            if before.as_ref().is_some_and(stands) {
+            if !may_be_followed {
                 return Ok(None);
             }
             let event = LedgerEvent {
@@ -117,10 +123,21 @@ impl Ledger {
                     packet_length: session.packet_length,
                 },
             };
-            let counter = Counter::Add {
+            let taken = Counter::Add {
                 target: &session.target_id,
             };
-            match self.write(before.as_ref(), &event, &[counter]).await? {
+            let counters = match gone {
+                None => vec![taken],
+                Some(gone) if gone.target_id == session.target_id => Vec::new(),
+                Some(gone) => vec![
+                    Counter::Down {
+                        target: &gone.target_id,
+                        full_until: None,
+                    },
+                    taken,
+                ],
+            };
+            match self.write(before.as_ref(), &event, &counters).await? {
                 Ok(adopted) => return Ok(Some(adopted)),
                 Err(Refusal::Assignment(_)) => {}
                 Err(Refusal::Load(_) | Refusal::Conflict) => {

@@ -160,11 +160,14 @@ impl ReconcileStage {
                     Release::Kept(_) => &mut summary.left,
                 }
             }
-            Correction::Adopt(session) => match instances.get(session.interface_id.as_str()) {
+            Correction::Adopt(session, gone) => match instances
+                .get(session.interface_id.as_str())
+                .or(gone.as_ref().map(|gone| &gone.instance_id))
+            {
                 Some(instance)
                     if self
                         .ledger
-                        .adopt(session, instance, execution_arn)
+                        .adopt(session, gone.as_ref(), instance, execution_arn)
                         .await?
                         .is_some() =>
                 {
@@ -214,7 +217,7 @@ impl ReconcileStage {
         let interfaces: BTreeSet<&InterfaceId> = corrections
             .iter()
             .filter_map(|correction| match correction {
-                Correction::Adopt(session) => Some(&session.interface_id),
+                Correction::Adopt(session, _) => Some(&session.interface_id),
                 _ => None,
             })
             .collect();

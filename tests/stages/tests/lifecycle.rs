@@ -48,15 +48,27 @@ async fn terminate(pipeline: &Pipeline, instance: &str) {
         .unwrap();
 }
 
+/// Somebody deletes the session that the ledger has.
 async fn delete_session(pipeline: &Pipeline, interface: &str) {
-    let session = sessions(pipeline)
-        .into_iter()
-        .find(|session| session["NetworkInterfaceId"] == interface)
-        .unwrap();
+    let assignment = assignment(pipeline, interface);
     let ec2 = pipeline.aws.ec2_client();
-    let id = session["TrafficMirrorSessionId"].as_str().unwrap();
     ec2.delete_traffic_mirror_session()
-        .traffic_mirror_session_id(id)
+        .traffic_mirror_session_id(assignment["sessionId"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+}
+
+/// Another tool makes a second session of an interface, to a target of ours.
+async fn second_session(pipeline: &Pipeline, interface: &str, target: &TargetId) {
+    pipeline
+        .aws
+        .ec2_client()
+        .create_traffic_mirror_session()
+        .network_interface_id(interface)
+        .traffic_mirror_target_id(target.as_str())
+        .traffic_mirror_filter_id(stage_tests::scene::FILTER)
+        .session_number(7)
         .send()
         .await
         .unwrap();
@@ -217,17 +229,7 @@ async fn a_second_session_of_an_interface_is_counted_and_left_alone() {
         .parse()
         .unwrap();
     let other = scene.targets.iter().find(|target| **target != taken).unwrap();
-    pipeline
-        .aws
-        .ec2_client()
-        .create_traffic_mirror_session()
-        .network_interface_id(interface_id(1))
-        .traffic_mirror_target_id(other.as_str())
-        .traffic_mirror_filter_id(stage_tests::scene::FILTER)
-        .session_number(7)
-        .send()
-        .await
-        .unwrap();
+    second_session(&pipeline, &interface_id(1), other).await;
     much_later().await;
     let ended = pipeline.reconcile("first").await;
     assert_eq!(
@@ -236,6 +238,45 @@ async fn a_second_session_of_an_interface_is_counted_and_left_alone() {
     );
     assert_eq!(load(&pipeline, other)["external"], 1);
     assert_eq!(sessions(&pipeline).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_session_takes_the_place_of_the_first_that_is_gone_in_one_transition() {
+    // To the other sensor, and to the same one.
+    for at in 0..2 {
+        let mut scene = scene();
+        let instance = scene.instance(1, 0, 1);
+        let pipeline = scene.pipeline(Options::default());
+        mirrored(&pipeline, &[instance]).await;
+        let other = scene.targets[at].clone();
+        second_session(&pipeline, &interface_id(1), &other).await;
+        much_later().await;
+        // It is counted as load first.
+        let counted = summary(&pipeline.reconcile("before").await);
+        assert_eq!(counted["secondSessions"], 1);
+        delete_session(&pipeline, &interface_id(1)).await;
+        much_later().await;
+        let ended = pipeline.reconcile("first").await;
+        assert_eq!(
+            summary(&ended),
+            json!({"adopted": 1, "externals": 1, "instances": 3})
+        );
+        let assignment = assignment(&pipeline, &interface_id(1));
+        assert_eq!(
+            (
+                &assignment["targetId"],
+                &assignment["generation"],
+                &assignment["version"]
+            ),
+            (&json!(other), &json!(2), &json!(3))
+        );
+        assert_eq!(load(&pipeline, &other)["external"], 0);
+        ledger_agrees(&pipeline);
+        assert_eq!(
+            summary(&pipeline.reconcile("second").await),
+            json!({"instances": 3})
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
