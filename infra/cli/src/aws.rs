@@ -6,7 +6,7 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use mirrorstep_core::error::ServiceFailure;
@@ -31,6 +31,49 @@ pub struct Account {
     place: String,
 }
 
+/// Finds the Region and the credentials as the AWS CLI does.
+pub async fn configure(options: &AwsOptions) -> Result<SdkConfig, Error> {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(patient())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(ANSWER_WITHIN)
+                .build(),
+        );
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &options.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(url) = &options.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    let config = loader.load().await;
+    // Loaded here, and once, so that an error is about them and not about the first call.
+    let credentials = match &options.profile {
+        // A profile that is named here is the one that is meant, as for the AWS CLI. The SDK's own chain would
+        // take credentials from the environment before it, and an instance's where there is no such profile.
+        Some(profile) => {
+            let around = ProviderConfig::without_region()
+                .with_behavior_version(Some(BehaviorVersion::latest()))
+                .with_region(config.region().cloned());
+            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+            provider.configure(&around).build().provide_credentials().await
+        }
+        None => match config.credentials_provider() {
+            Some(chain) => chain.provide_credentials().await,
+            None => Err(CredentialsError::not_loaded_no_source()),
+        },
+    }
+    .map_err(|error| no_credentials(&error, options.profile.as_deref()))?;
+    config.region().ok_or(Error::NoRegion)?;
+    Ok(config
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build())
+}
+
 impl Account {
     /// The account that these clients lead to.
     pub fn of(ec2: aws_sdk_ec2::Client, dynamodb: aws_sdk_dynamodb::Client, place: &str) -> Self {
@@ -44,54 +87,21 @@ impl Account {
 
     /// Finds the Region and the credentials as the AWS CLI does. EC2 is not called yet.
     pub async fn connect(options: &AwsOptions) -> Result<Self, Error> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(patient())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_attempt_timeout(ANSWER_WITHIN)
-                    .build(),
-            );
-        if let Some(profile) = &options.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = &options.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(url) = &options.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        let config = loader.load().await;
-        // Loaded here, and once, so that an error is about them and not about the first call.
-        let credentials = match &options.profile {
-            // A profile that is named here is the one that is meant, as for the AWS CLI. The SDK's own chain would
-            // take credentials from the environment before it, and an instance's where there is no such profile.
-            Some(profile) => {
-                let around = ProviderConfig::without_region()
-                    .with_behavior_version(Some(BehaviorVersion::latest()))
-                    .with_region(config.region().cloned());
-                let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
-                provider.configure(&around).build().provide_credentials().await
-            }
-            None => match config.credentials_provider() {
-                Some(chain) => chain.provide_credentials().await,
-                None => Err(CredentialsError::not_loaded_no_source()),
-            },
-        }
-        .map_err(|error| no_credentials(&error, options.profile.as_deref()))?;
-        let region = config.region().cloned().ok_or(Error::NoRegion)?;
-        let config = config
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
-        Ok(Self {
+        Ok(Self::from_config(&configure(options).await?))
+    }
+
+    /// The account that this configuration leads to.
+    pub fn from_config(config: &SdkConfig) -> Self {
+        let region = config.region().map_or("AWS", Region::as_ref);
+        Self {
             place: match config.endpoint_url() {
                 Some(url) => format!("{region} at {url}"),
-                None => region.to_string(),
+                None => region.to_owned(),
             },
-            ec2: Ec2::from_config(&config),
-            ec2_client: aws_sdk_ec2::Client::new(&config),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-        })
+            ec2: Ec2::from_config(config),
+            ec2_client: aws_sdk_ec2::Client::new(config),
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+        }
     }
 
     /// For `map_err` on a describe.

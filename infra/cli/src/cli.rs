@@ -72,8 +72,9 @@ pub enum LedgerCommand {
     ///
     /// The events of each interface, folded, must come to its assignment; each sensor's counter must be the number of
     /// its live assignments; each live assignment must have its session in EC2, and each session to a sensor of
-    /// the ledger its assignment. It only reads. EC2 shows its changes late, so what differs is looked at again
-    /// for half a minute. What differs then, the state machine reconcile puts right.
+    /// the ledger its assignment. EC2 shows its changes late, so what differs is looked at again for half a minute.
+    /// What differs then, the state machine reconcile puts right: with --repair it is run to its end, and both are
+    /// compared again. Without, this only reads.
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyOptions),
 }
@@ -186,13 +187,15 @@ pub struct MoveOptions {
 }
 
 const VERIFY_HELP: &str = "Exit status:
-  0  ledger and EC2 agree
+  0  ledger and EC2 agree, after the repair if there was one
   1  they differ, or they cannot be read
   2  the command line is wrong
 
 Examples:
   mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
-  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --profile audit --json";
+  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --profile audit --json
+  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --repair \
+    --reconcile-state-machine arn:aws:states:us-east-1:111122223333:stateMachine:mirrorstep-Reconcile-1ABC";
 
 /// The options of `mirrorstep ledger verify`.
 #[derive(Debug, Args)]
@@ -200,6 +203,12 @@ pub struct VerifyOptions {
     /// The ledger's table: the output LedgerTable of the stack.
     #[arg(long, value_name = "TABLE", env = "LEDGER_TABLE")]
     pub ledger_table: String,
+    /// Run the state machine reconcile where they differ, wait for its end, and compare again.
+    #[arg(long, requires = "reconcile_state_machine")]
+    pub repair: bool,
+    /// The ARN of that state machine: the output ReconcileStateMachineArn of the stack.
+    #[arg(long, value_name = "ARN", env = "RECONCILE_STATE_MACHINE", value_parser = NonEmptyStringValueParser::new())]
+    pub reconcile_state_machine: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

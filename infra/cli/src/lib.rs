@@ -43,7 +43,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Explain(options) => on_runtime(explain::run(options)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
-        Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options)),
+        Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options, &terminal)),
         Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),
         Command::Rebalance(options) => on_runtime(moves::rebalance(options, &terminal)),
         Command::Demo(options) => {

@@ -3,6 +3,9 @@
 // Test support: what does not work ends the test.
 #![allow(clippy::expect_used, clippy::panic)]
 
+pub mod history;
+pub mod killer;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -10,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use mirrorstep::clients::Clients;
 use serde_json::Value;
 
 /// How long anything on the local stack may take before a test gives up.
@@ -65,6 +69,17 @@ impl Stack {
         let facts = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("mirrorstep local did not come up ({error}): {line:?}"));
         Self { process, facts }
+    }
+
+    /// The process that the stack descends from.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Clients of the stack.
+    pub fn clients(&self) -> Clients {
+        let endpoint = |name: &str| self.facts["environment"][name].as_str().expect("an endpoint");
+        Clients::new(endpoint("AWS_ENDPOINT_URL"), endpoint("AWS_ENDPOINT_URL_EC2"))
     }
 
     fn fact(&self, name: &str) -> &str {

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeSet;
+
+use end_to_end_tests::history::{self, Told};
+use end_to_end_tests::killer::Killer;
 use end_to_end_tests::{Stack, machine, mirrorstep, read};
 use serde_json::{Value, json};
 
@@ -52,6 +56,103 @@ fn the_demo_mirrors_every_interface_once_evenly_and_the_ledger_agrees() {
     }
 }
 
+/// So many functions die in the middle of a call at least.
+const DEATHS: usize = 50;
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a failure can be met again")]
+fn functions_killed_in_mid_call_leave_every_interface_mirrored_once() {
+    let _machine = machine();
+    let stack = Stack::start(&["--instances", "40"]);
+    let seed = fastrand::u64(..);
+    eprintln!("functions die by seed {seed}");
+    let mut killer = Killer::start(stack.pid(), seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let states = stack.clients().states;
+    let instances = stack.facts["instances"].as_array().unwrap();
+    let mut announced = instances.len();
+    loop {
+        stack.until("the end of every execution", || {
+            let (running, all) = runtime.block_on(history::executions(&states));
+            (running == 0 && all >= announced).then_some(())
+        });
+        let told = runtime.block_on(Told::all(&states));
+        if told.iter().map(Told::deaths).sum::<usize>() >= DEATHS {
+            break;
+        }
+        announced = told.len() + instances.len();
+        for ten in instances.chunks(10) {
+            let entries: Vec<_> = ten.iter().map(started_again).collect();
+            stack.aws(&["events", "put-events", "--entries", &json!(entries).to_string()]);
+        }
+    }
+    let killed = killer.stop();
+
+    // Nothing is left for it to correct; it tries again what no sensor can receive.
+    let mut summary = stack.reconcile();
+    for expected in ["instances", "started", "secondSessions"] {
+        summary.as_object_mut().unwrap().remove(expected);
+    }
+    assert_eq!(summary, json!({}), "seed {seed}");
+    stack.until("the end of what it has started", || {
+        (runtime.block_on(history::executions(&states)).0 == 0).then_some(())
+    });
+    let told = runtime.block_on(Told::all(&states));
+    let deaths: usize = told.iter().map(Told::deaths).sum();
+    eprintln!(
+        "{killed} processes killed, {deaths} of them in the middle of a call, {} executions",
+        told.len()
+    );
+    for execution in &told {
+        let error = execution.error().map(|error| error.error.as_str());
+        assert!(
+            matches!(error, None | Some("NoEligibleSensor")),
+            "seed {seed}: {execution:?}"
+        );
+    }
+    let sessions = stack.sessions();
+    let sources: Vec<_> = sessions
+        .iter()
+        .map(|session| session["NetworkInterfaceId"].as_str().unwrap())
+        .collect();
+    let mirrored: BTreeSet<_> = sources.iter().copied().collect();
+    assert_eq!(
+        sources.len(),
+        mirrored.len(),
+        "seed {seed}: an interface is mirrored twice: {sources:?}"
+    );
+    let became: Vec<_> = told.iter().filter_map(Told::interface).collect();
+    for (interface, outcome) in &became {
+        let is_said_to_be = matches!(*outcome, "created" | "alreadyMirrored");
+        assert_eq!(
+            mirrored.contains(interface),
+            is_said_to_be,
+            "seed {seed}: {interface} is {outcome}"
+        );
+    }
+    assert!(
+        became.iter().filter(|(_, outcome)| *outcome == "created").count() >= 40,
+        "{became:?}"
+    );
+    let table = stack.facts["ledgerTable"].as_str().unwrap();
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json", "--ledger-table", table]);
+    assert_eq!(verified["agree"], true, "seed {seed}: {verified}");
+
+    // The interpreter, under which the simulation runs the same definitions.
+    told.iter().for_each(Told::is_told_by_the_interpreter_too);
+}
+
+/// The event of an instance's start, as an entry of `PutEvents`.
+fn started_again(instance: &Value) -> Value {
+    json!({
+        "Source": "mirrorstep", "DetailType": "EC2 Instance State-change Notification",
+        "Detail": json!({"instance-id": instance, "state": "running"}).to_string(),
+    })
+}
+
 /// One stack for all of these: coming up is what takes the time.
 #[test]
 fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
@@ -68,6 +169,7 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     the_budget_holds(&stack, &single);
     wrong_settings_are_named(&stack, &single);
     an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(&stack, &single);
+    a_counter_that_somebody_changed_is_found_and_repaired(&stack);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -332,5 +434,35 @@ fn an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(stack: &Sta
         again.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["instances"],
         "{again}"
+    );
+}
+
+fn a_counter_that_somebody_changed_is_found_and_repaired(stack: &Stack) {
+    let table = stack.facts["ledgerTable"].as_str().unwrap();
+    let sensor = stack.facts["targetIds"][0].as_str().unwrap();
+    let key = json!({"pk": {"S": format!("SENSOR#{sensor}")}, "sk": {"S": "LOAD"}}).to_string();
+    stack.aws(&[
+        "dynamodb",
+        "update-item",
+        "--table-name",
+        table,
+        "--key",
+        &key,
+        "--update-expression",
+        "SET sessions = :wrong",
+        "--expression-attribute-values",
+        r#"{":wrong": {"N": "99"}}"#,
+    ]);
+    let verify = ["ledger", "verify", "--json", "--ledger-table", table];
+    let verified = stack.mirrorstep(&verify);
+    assert_eq!(verified["agree"], false, "{verified}");
+    let machine = stack.facts["reconcileStateMachineArn"].as_str().unwrap();
+    let repair = ["--repair", "--reconcile-state-machine", machine];
+    let repaired = stack.mirrorstep(&[&verify[..], &repair].concat());
+    assert_eq!(repaired["agree"], true, "{repaired}");
+    assert_eq!(repaired["repair"]["summary"]["counters"], 1, "{repaired}");
+    assert_eq!(
+        repaired["repair"]["differences"], verified["differences"],
+        "{repaired}"
     );
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use workflow::StateError;
 
-use crate::ledger::View;
+use crate::ledger::{Read, View};
 use crate::plant::Plant;
 use crate::wire::Net;
 
@@ -54,11 +54,13 @@ impl Invocation {
         self.is_dead.store(true, Ordering::Relaxed);
     }
 
-    /// The function has learnt these loads.
-    pub(crate) fn read(&self, loads: Vec<SensorLoad>) {
+    /// The function has learnt these loads, after so many commits.
+    pub(crate) fn read(&self, loads: Vec<SensorLoad>, after: u64) {
         let mut view = self.view.lock().expect("nobody panics with a view");
-        view.loads
-            .extend(loads.into_iter().map(|load| (load.target_id.clone(), load)));
+        let read = loads
+            .into_iter()
+            .map(|load| (load.target_id.clone(), Read { load, after }));
+        view.loads.extend(read);
     }
 
     /// What the function knows.

@@ -1,7 +1,8 @@
 //! The invariants, each a function, over a second book of the ledger that is kept from what was committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, SensorLoad, apply};
 use mirrorstep_core::{InterfaceId, SessionId, TargetId};
 use serde_json::Value;
@@ -15,7 +16,27 @@ type Held = Result<(), Violation>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) candidates: Vec<(TargetId, bool)>,
-    pub(crate) loads: BTreeMap<TargetId, SensorLoad>,
+    pub(crate) loads: BTreeMap<TargetId, Read>,
+}
+
+/// A sensor's load as it was read, after so many commits.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    pub(crate) load: SensorLoad,
+    pub(crate) after: u64,
+}
+
+impl View {
+    /// The candidates with room that are the nearest: those that a pick at this time is made from.
+    fn eligible(&self, at: Timestamp) -> BTreeMap<&TargetId, &Read> {
+        let with_room = |near: bool| {
+            let candidates = self.candidates.iter().filter(|(_, local)| *local == near);
+            let read = candidates.filter_map(|(target, _)| self.loads.get_key_value(target));
+            read.filter(|(_, read)| read.load.takes_sessions(at)).collect()
+        };
+        let local: BTreeMap<_, _> = with_room(true);
+        if local.is_empty() { with_room(false) } else { local }
+    }
 }
 
 /// One committed transaction.
@@ -56,15 +77,67 @@ pub(crate) struct Book {
     tokens: BTreeMap<String, (InterfaceId, u64)>,
     /// What was created for each generation.
     created: BTreeMap<(InterfaceId, u64), SessionId>,
+    /// How many transactions were committed.
+    commits: u64,
+    /// After which of them a sensor's load was as it is.
+    changed_at: BTreeMap<TargetId, u64>,
+    /// By candidates.
+    evenings: BTreeMap<BTreeSet<TargetId>, Evening>,
+}
+
+/// A time in which nothing but placements with the same candidates has changed these candidates' loads.
+#[derive(Debug)]
+struct Evening {
+    /// It began after so many commits.
+    after: u64,
+    placed_on: BTreeSet<TargetId>,
+}
+
+impl Evening {
+    fn after(commits: u64) -> Self {
+        Self {
+            after: commits,
+            placed_on: BTreeSet::new(),
+        }
+    }
+}
+
+/// A place taken: which sensor's, of which sensors with which loads when read.
+struct Placement {
+    on: TargetId,
+    among: BTreeMap<TargetId, u64>,
+    /// After how many commits the oldest of these loads was read.
+    read_after: u64,
+}
+
+impl Placement {
+    fn of(event: &LedgerEvent, view: &View) -> Option<Self> {
+        let Change::Reserved { target_id, .. } = &event.change else {
+            return None;
+        };
+        let eligible = view.eligible(event.at);
+        Some(Self {
+            on: target_id.clone(),
+            read_after: eligible.values().map(|read| read.after).min().unwrap_or_default(),
+            among: eligible
+                .into_iter()
+                .map(|(target, read)| (target.clone(), read.load.total()))
+                .collect(),
+        })
+    }
 }
 
 impl Book {
     /// Enters a committed transaction, and checks what it touches.
     pub(crate) fn committed(&mut self, committed: Committed, view: Option<&View>) -> Held {
+        let mut placement = None;
         if let (Some(after), Some(event)) = (&committed.assignment, &committed.event) {
             let before = self.assignments.get(&after.interface_id);
             i1_one_live_assignment(before, event)?;
-            self.i3_least_loaded(event, view)?;
+            placement = view.and_then(|view| Placement::of(event, view));
+            if let Some(placement) = &placement {
+                self.i3_least_loaded(event, placement)?;
+            }
             i4_events_give_the_assignment(before, event, after)?;
             self.i5_one_token_for_each_generation(event)?;
         } else if committed.assignment.is_some() != committed.event.is_some() {
@@ -92,11 +165,20 @@ impl Book {
                 .or_default()
                 .push(event);
         }
+        self.commits += 1;
+        let mut changed: BTreeSet<TargetId> = BTreeSet::new();
         for load in committed.loads {
             touched.push(load.target_id.clone());
+            changed.insert(load.target_id.clone());
             self.loads.insert(load.target_id.clone(), load);
         }
-        touched.iter().try_for_each(|target| self.i2_counter(target))
+        touched.iter().try_for_each(|target| self.i2_counter(target))?;
+        self.i3_even(changed, placement)
+    }
+
+    /// How many transactions were committed so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// A sensor's counter equals its live assignments.
@@ -114,36 +196,71 @@ impl Book {
     }
 
     /// A sensor picked had, at commit, no more load than any other eligible one had when read.
-    fn i3_least_loaded(&self, event: &LedgerEvent, view: Option<&View>) -> Held {
-        let (
-            Change::Reserved {
-                target_id: picked, ..
-            },
-            Some(view),
-        ) = (&event.change, view)
-        else {
+    fn i3_least_loaded(&self, event: &LedgerEvent, placement: &Placement) -> Held {
+        let at_commit = self.total(&placement.on);
+        let among = &placement.among;
+        if among.contains_key(&placement.on) && among.values().all(|load| at_commit <= *load) {
             return Ok(());
-        };
-        let is_local = |target: &TargetId| view.candidates.iter().any(|(t, local)| t == target && *local);
-        let with_room = |target: &TargetId| view.loads.get(target).filter(|load| !load.is_full(event.at));
-        let at_commit = self.loads.get(picked).map_or(0, SensorLoad::total);
-        let better = view.candidates.iter().find(|(target, local)| {
-            target != picked
-                && with_room(target).is_some_and(|load| {
-                    (*local && !is_local(picked)) || (*local == is_local(picked) && load.total() < at_commit)
-                })
-        });
-        match better {
-            None => Ok(()),
-            Some((target, _)) => Err(Violation::new(
-                "I3",
-                format!("{} on the least loaded sensor", event.interface_id),
-                format!(
-                    "{picked} picked, with a load of {at_commit} at commit, though {target} was read with {}",
-                    view.loads[target].total()
-                ),
-            )),
         }
+        Err(Violation::new(
+            "I3",
+            format!("{} on the least loaded of {among:?}", event.interface_id),
+            format!("{}, with a load of {at_commit} at commit", placement.on),
+        ))
+    }
+
+    /// Interfaces with the same candidates are spread evenly while nothing else changes these: a sensor that one was
+    /// placed on has at most one more than any other.
+    fn i3_even(&mut self, changed: BTreeSet<TargetId>, placement: Option<Placement>) -> Held {
+        let candidates = placement.map(|placement| {
+            let among: BTreeSet<TargetId> = placement.among.into_keys().collect();
+            (among, placement.on, placement.read_after)
+        });
+        for (among, evening) in &mut self.evenings {
+            let is_own = candidates.as_ref().is_some_and(|(own, ..)| own == among);
+            if !is_own && !among.is_disjoint(&changed) {
+                *evening = Evening::after(self.commits);
+            }
+        }
+        let changed_before = |among: &BTreeSet<TargetId>| {
+            let commits = among.iter().filter_map(|target| self.changed_at.get(target));
+            Evening::after(commits.max().copied().unwrap_or_default())
+        };
+        let held = match candidates {
+            None => Ok(()),
+            Some((among, on, read_after)) => {
+                let begun = changed_before(&among);
+                let evening = self.evenings.entry(among.clone()).or_insert(begun);
+                if read_after < evening.after {
+                    // It rests on what was before something else happened, and may well be uneven.
+                    *evening = Evening::after(self.commits);
+                } else {
+                    evening.placed_on.insert(on);
+                }
+                let load = |target: &TargetId| self.loads.get(target).map_or(0, SensorLoad::total);
+                let most = evening.placed_on.iter().map(load).max().unwrap_or_default();
+                let loads: BTreeMap<_, _> = among.iter().map(|target| (target, load(target))).collect();
+                if loads.values().all(|load| most <= load + 1) {
+                    Ok(())
+                } else {
+                    Err(Violation::new(
+                        "I3",
+                        format!("an even spread over {among:?}"),
+                        format!(
+                            "{loads:?}, though nothing but placements with these candidates changed them"
+                        ),
+                    ))
+                }
+            }
+        };
+        let commits = self.commits;
+        self.changed_at
+            .extend(changed.into_iter().map(|target| (target, commits)));
+        held
+    }
+
+    fn total(&self, target: &TargetId) -> u64 {
+        self.loads.get(target).map_or(0, SensorLoad::total)
     }
 
     fn i5_one_token_for_each_generation(&mut self, event: &LedgerEvent) -> Held {

@@ -17,6 +17,9 @@ use simulation::{Plant, Run, Settings, run};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Each thread's stack, in bytes. On a smaller one the JSONata library takes a new stack for every evaluation.
+const STACK: usize = 64 << 20;
+
 /// The whole system in virtual time: faults at every call, every invariant checked after every step.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -66,14 +69,18 @@ fn main() -> ExitCode {
         let (sender, runs) = mpsc::channel::<Run>();
         for _ in 0..jobs {
             let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
+            let work = move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end || sender.send(run(seed, &settings)).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, work)
+                .expect("a thread can be started");
         }
         drop(sender);
         for run in runs {

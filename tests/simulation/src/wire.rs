@@ -179,13 +179,13 @@ impl Net {
         let held = match (call.service, call.action.as_str()) {
             (Service::DynamoDb, "BatchGetItem") if ok => {
                 if let Some(invocation) = invocation {
-                    invocation.read(loads_in(body));
+                    invocation.read(loads_in(body), self.book().commits());
                 }
                 Ok(())
             }
             (Service::DynamoDb, "TransactWriteItems") if ok => self.committed(call, invocation),
             (Service::DynamoDb, "UpdateItem") if ok => self.updated(call),
-            (Service::DynamoDb, "TransactWriteItems") => Self::refused(call, invocation, body),
+            (Service::DynamoDb, "TransactWriteItems") => self.refused(call, invocation, body),
             (Service::Ec2, "CreateTrafficMirrorSession") => self.created(call, ok, body),
             (Service::Ec2, action) if ok && !action.starts_with("Describe") && !action.starts_with("Get") => {
                 self.0.journal.step(&format!("{action} {}", call.summary()));
@@ -265,7 +265,7 @@ impl Net {
     }
 
     /// A refused transaction tells what stands.
-    fn refused(call: &Call, invocation: Option<&Invocation>, body: &[u8]) -> Result<(), Violation> {
+    fn refused(&self, call: &Call, invocation: Option<&Invocation>, body: &[u8]) -> Result<(), Violation> {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         let failed = |at: usize| answer["CancellationReasons"][at]["Code"] == "ConditionalCheckFailed";
         if failed(1) && !failed(0) {
@@ -273,7 +273,8 @@ impl Net {
         }
         if let (true, Some(invocation)) = (failed(2), invocation) {
             let item = plain(answer["CancellationReasons"][2]["Item"].clone());
-            invocation.read(serde_json::from_value(item).into_iter().collect());
+            let loads = serde_json::from_value(item).into_iter().collect();
+            invocation.read(loads, self.book().commits());
         }
         Ok(())
     }
