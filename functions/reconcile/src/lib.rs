@@ -246,8 +246,7 @@ impl ReconcileStage {
             .iter()
             .flat_map(|instance| self.interfaces_of(instance, &own))
             .collect();
-        let ids: Vec<InterfaceId> = wanted.iter().map(|(_, interface)| interface.clone()).collect();
-        let covered = self.covered(&ids, &ours).await?;
+        let covered = self.covered(&wanted, &ours).await?;
         let uncovered: Vec<_> = wanted
             .into_iter()
             .filter(|(_, interface)| !covered.contains(interface))
@@ -298,13 +297,14 @@ impl ReconcileStage {
     }
 
     /// Those of these interfaces for which nothing is to be done: a session or a live assignment covers them, or EC2
-    /// has refused them as a source not long ago.
+    /// has refused them as a source on this instance not long ago.
     async fn covered(
         &self,
-        interfaces: &[InterfaceId],
+        wanted: &[(InstanceId, InterfaceId)],
         ours: &BTreeSet<TargetId>,
     ) -> Result<BTreeSet<InterfaceId>, StageError> {
-        let sessions = self.ec2.sessions_of(interfaces).await?;
+        let interfaces: Vec<InterfaceId> = wanted.iter().map(|(_, interface)| interface.clone()).collect();
+        let sessions = self.ec2.sessions_of(&interfaces).await?;
         let counts = |session: &&Session| match self.policy {
             ExistingSessionPolicy::Any => true,
             ExistingSessionPolicy::Managed => ours.contains(&session.target_id),
@@ -320,11 +320,14 @@ impl ReconcileStage {
             let refused = assignment
                 .released_because
                 .as_deref()
-                .is_some_and(|reason| reason.contains("SourceNotMirrorable"));
+                .is_some_and(|reason| reason.contains("SourceNotMirrorable"))
+                && wanted.iter().any(|(instance, interface)| {
+                    *instance == assignment.instance_id && *interface == assignment.interface_id
+                });
             assignment.is_live()
                 || refused && now.duration_since(assignment.changed_at).as_hours() < NOT_MIRRORABLE_HOURS
         };
-        let assignments = self.ledger.assignments_of(interfaces).await?;
+        let assignments = self.ledger.assignments_of(&interfaces).await?;
         covered.extend(
             assignments
                 .into_iter()

@@ -259,7 +259,7 @@ impl World {
 
     /// One thing happens.
     fn act(&self, has_all: bool) {
-        match self.below(if has_all { 52 } else { 100 }) {
+        match self.below(if has_all { 55 } else { 103 }) {
             0..7 => self.change_state(HostState::Running, "StopInstances", HostState::Stopped),
             7..14 => self.change_state(HostState::Stopped, "StartInstances", HostState::Running),
             14..20 => self.change_state(HostState::Running, "TerminateInstances", HostState::Terminated),
@@ -272,10 +272,13 @@ impl World {
             45..48 => self.redrive(),
             48..50 => self.outage(),
             50..52 => self.start_reconcile(),
+            52..55 => self.detach_interface(),
             _ => {
                 let together = *pick(&mut self.random.borrow_mut(), &[1, 1, 2, 3, 6, 16]);
                 for _ in 0..together {
-                    self.run_instance();
+                    if self.interfaces() < self.settings.interfaces {
+                        self.run_instance();
+                    }
                 }
             }
         }
@@ -368,6 +371,60 @@ impl World {
             .is_ok()
         {
             host.state = to;
+        }
+    }
+
+    /// A secondary interface is detached, and then deleted, attached to another instance, or left as it is.
+    fn detach_interface(&self) {
+        let mut hosts = self.hosts.borrow_mut();
+        let from: Vec<usize> = (0..hosts.len())
+            .filter(|at| hosts[*at].interfaces.len() > 1 && hosts[*at].state != HostState::Terminated)
+            .collect();
+        if from.is_empty() {
+            return;
+        }
+        let from = from[self.below(from.len())];
+        let interface = hosts[from].interfaces[hosts[from].interfaces.len() - 1].clone();
+        let snapshot = self.ec2.snapshot();
+        let shown = snapshot["NetworkInterfaces"].as_array().into_iter().flatten();
+        let attachment = shown
+            .filter(|shown| shown["NetworkInterfaceId"] == interface.as_str())
+            .find_map(|shown| shown["Attachment"]["AttachmentId"].as_str());
+        let Some(attachment) = attachment else { return };
+        let detach = [("Action", "DetachNetworkInterface"), ("AttachmentId", attachment)];
+        if self.call(&detach).is_err() {
+            return;
+        }
+        hosts[from].interfaces.pop();
+        match self.below(3) {
+            0 => {
+                let delete = [
+                    ("Action", "DeleteNetworkInterface"),
+                    ("NetworkInterfaceId", &interface),
+                ];
+                let _ = self.call(&delete);
+            }
+            1 => {
+                let to: Vec<usize> = (0..hosts.len())
+                    .filter(|at| {
+                        hosts[*at].zone == hosts[from].zone && hosts[*at].state == HostState::Running
+                    })
+                    .collect();
+                if to.is_empty() {
+                    return;
+                }
+                let to = &mut hosts[to[self.below(to.len())]];
+                let attach = [
+                    ("Action", "AttachNetworkInterface"),
+                    ("DeviceIndex", "7"),
+                    ("NetworkInterfaceId", &interface),
+                    ("InstanceId", &to.id),
+                ];
+                if self.call(&attach).is_ok() {
+                    to.interfaces.push(interface);
+                }
+            }
+            _ => {}
         }
     }
 

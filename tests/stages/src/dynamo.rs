@@ -104,7 +104,8 @@ impl Dynamo {
         *self.latency.lock().unwrap() = Some(fastrand::Rng::with_seed(seed));
     }
 
-    async fn pass_time(&self) {
+    /// Whether any has passed.
+    async fn pass_time(&self) -> bool {
         let drawn = self
             .latency
             .lock()
@@ -114,6 +115,7 @@ impl Dynamo {
         if let Some(milliseconds) = drawn {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }
+        drawn.is_some()
     }
 
     /// Takes the items of a transaction in hand, or answers which of its parts meet one that is.
@@ -247,8 +249,9 @@ impl HttpConnector for Dynamo {
                 Some(DynamoFault::LoseAnswer) | None => {}
             }
             let body = request.body().bytes().unwrap_or_default();
-            this.pass_time().await;
-            let in_hand = if action == "TransactWriteItems" {
+            let takes_time = this.pass_time().await;
+            // Where calls take no time, none meets another.
+            let in_hand = if takes_time && action == "TransactWriteItems" {
                 match this.take_in_hand(body) {
                     Ok(keys) => keys,
                     Err(meets) => {

@@ -439,6 +439,62 @@ async fn an_account_full_of_running_instances_is_covered_within_ec2s_limits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interface_that_was_refused_on_one_instance_is_mirrored_on_the_next() {
+    let mut scene = scene();
+    let refused = scene.instance(1, 0, 2);
+    for reservation in scene.list("Reservations") {
+        if reservation["Instances"][0]["InstanceId"] == refused.as_str() {
+            reservation["Instances"][0]["InstanceType"] = json!("m7i.large");
+        }
+    }
+    let other = scene.instance(10, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline
+        .mirror_instance("start", Pipeline::running(&refused))
+        .await;
+    assert_eq!(ended.outcomes(), ["notMirrorable", "notMirrorable"]);
+    mirrored(&pipeline, std::slice::from_ref(&other)).await;
+    // Where it is, it is left alone.
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"instances": 4})
+    );
+
+    let ec2 = pipeline.aws.ec2_client();
+    let shown = ec2
+        .describe_network_interfaces()
+        .network_interface_ids(interface_id(2))
+        .send()
+        .await
+        .unwrap();
+    let attachment = shown.network_interfaces()[0].attachment().unwrap();
+    ec2.detach_network_interface()
+        .attachment_id(attachment.attachment_id().unwrap())
+        .send()
+        .await
+        .unwrap();
+    ec2.attach_network_interface()
+        .network_interface_id(interface_id(2))
+        .instance_id(&other)
+        .device_index(1)
+        .send()
+        .await
+        .unwrap();
+    let ended = pipeline.reconcile("late").await;
+    assert_eq!(summary(&ended), json!({"started": 1, "instances": 4}));
+    assert!(
+        ended.outcomes().contains(&"created".to_owned()),
+        "{:?}",
+        ended.outcomes()
+    );
+    assert_eq!(
+        assignment(&pipeline, &interface_id(2))["instanceId"],
+        json!(other)
+    );
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_reconciliations_at_once_come_to_what_one_would() {
     let mut scene = scene();
     let busy = scene.targets[0].clone();
