@@ -67,8 +67,8 @@ pub enum Correction {
 pub struct Plan {
     /// The corrections, each interface's once.
     pub corrections: Vec<Correction>,
-    /// Sensors whose sessions beyond the ledger are not as many as the ledger has them: how many there are.
-    pub externals: Vec<(TargetId, u64)>,
+    /// How many sessions each of our sensors has that are neither the ledger's nor to be.
+    pub externals: BTreeMap<TargetId, u64>,
     /// Sensors whose counter is not the number of their assignments, as far as is seen: to be looked at closely.
     pub suspicious: Vec<TargetId>,
     /// Sessions to our targets that cannot be adopted, since their interface has another one of ours.
@@ -106,7 +106,7 @@ pub fn plan(
         judge(assignment, own, targets, now, &mut known, &mut plan);
     }
 
-    let mut externals: BTreeMap<&TargetId, u64> = targets.iter().map(|target| (target, 0)).collect();
+    plan.externals = targets.iter().map(|target| (target.clone(), 0)).collect();
     let mut unknown: Vec<&Session> = sessions
         .iter()
         .filter(|session| targets.contains(&session.target_id) && !known.contains(&session.session_id))
@@ -119,16 +119,16 @@ pub fn plan(
         match assignment {
             // EC2 may show for a while what is deleted already, and the ledger's index what is not yet so.
             Some(assignment) if is_young(assignment) => {}
-            Some(assignment) if assignment.is_live() => {
-                plan.second_sessions.push(session.session_id.clone());
-                *externals.entry(&session.target_id).or_default() += 1;
-            }
-            _ if adopted.insert(&session.interface_id) => {
+            None
+            | Some(Assignment {
+                state: AssignmentState::Released,
+                ..
+            }) if adopted.insert(&session.interface_id) => {
                 plan.corrections.push(Correction::Adopt(session.clone(), None));
             }
             _ => {
                 plan.second_sessions.push(session.session_id.clone());
-                *externals.entry(&session.target_id).or_default() += 1;
+                *plan.externals.entry(session.target_id.clone()).or_default() += 1;
             }
         }
     }
@@ -139,12 +139,6 @@ pub fn plan(
     }
     let recorded: BTreeMap<&TargetId, &SensorLoad> =
         loads.iter().map(|load| (&load.target_id, load)).collect();
-    for (target, external) in externals {
-        // A sensor that the ledger has never seen is counted by the first interface that meets it.
-        if recorded.get(target).is_some_and(|load| load.external != external) {
-            plan.externals.push((target.clone(), external));
-        }
-    }
     for (target, load) in &recorded {
         if load.sessions != live.get(*target).copied().unwrap_or_default() {
             plan.suspicious.push((*target).clone());
@@ -259,6 +253,8 @@ pub struct Summary {
     pub counters: u64,
     /// Sessions to our targets beside another one of ours on the same interface: left alone.
     pub second_sessions: u64,
+    /// Sessions to our targets that the ledger does not know, of interfaces that are attached to nothing: left alone.
+    pub unattached: u64,
     /// Corrections that another execution made meanwhile, or that must wait.
     pub left: u64,
     /// Running instances looked at.

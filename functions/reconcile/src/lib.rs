@@ -75,16 +75,30 @@ impl ReconcileStage {
             .iter()
             .filter_map(Session::of)
             .collect();
-        let plan = plan(
+        let mut plan = plan(
             &books.assignments,
             &books.loads,
             &sessions,
             &ours,
             self.ledger.now(),
         );
+        let instances = self.instances_of(&plan.corrections).await?;
+        // Of an interface that is attached to nothing no instance's end would give the place back.
+        let unattached = plan.corrections.extract_if(.., |correction| match correction {
+            Correction::Adopt(session, None) => !instances.contains_key(session.interface_id.as_str()),
+            _ => false,
+        });
+        summary.unattached = 0;
+        for correction in unattached {
+            if let Correction::Adopt(session, _) = correction {
+                tracing::warn!(session = %session.session_id, interface = %session.interface_id,
+                    "a session of an interface that is attached to nothing: left alone");
+                *plan.externals.entry(session.target_id).or_default() += 1;
+                summary.unattached += 1;
+            }
+        }
         let rest = plan.corrections.len().saturating_sub(CORRECTIONS);
         let corrections = &plan.corrections[..plan.corrections.len() - rest];
-        let instances = self.instances_of(corrections).await?;
         let before = summary.clone();
         for correction in corrections {
             self.correct(correction, &instances, &mut summary, execution_arn)
@@ -100,6 +114,11 @@ impl ReconcileStage {
             });
         }
         for (target, external) in &plan.externals {
+            let recorded = books.loads.iter().find(|load| load.target_id == *target);
+            // A sensor that the ledger has never seen is counted by the first interface that meets it.
+            if recorded.is_none_or(|load| load.external == *external) {
+                continue;
+            }
             self.ledger.set_external(target, *external).await?;
             tracing::info!(correction = "external", %target, external, "sessions that are not the ledger's");
             summary.externals += 1;

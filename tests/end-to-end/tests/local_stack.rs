@@ -89,7 +89,7 @@ fn functions_killed_in_mid_call_leave_every_interface_mirrored_once() {
             stack.aws(&["events", "put-events", "--entries", &json!(entries).to_string()]);
         }
     }
-    let killed = killer.stop();
+    let processes = killer.stop();
 
     // Nothing is left for it to correct; it tries again what no sensor can receive.
     let mut summary = stack.reconcile();
@@ -103,7 +103,7 @@ fn functions_killed_in_mid_call_leave_every_interface_mirrored_once() {
     let told = runtime.block_on(Told::all(&states));
     let deaths: usize = told.iter().map(Told::deaths).sum();
     eprintln!(
-        "{killed} processes killed, {deaths} of them in the middle of a call, {} executions",
+        "{processes} processes killed, {deaths} of them in the middle of a call, {} executions",
         told.len()
     );
     for execution in &told {

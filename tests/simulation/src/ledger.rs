@@ -64,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) interface: String,
     pub(crate) target: String,
+    /// Whether its interface is attached to an instance.
+    pub(crate) is_attached: bool,
 }
 
 /// The second book.
@@ -404,7 +406,8 @@ impl Book {
     }
 
     /// At rest every live assignment has its session in EC2, every interface with a session to one of our targets has
-    /// a live assignment, and what else goes to a sensor is counted as its external load.
+    /// a live assignment if it is attached to an instance, and what else goes to a sensor is counted as its external
+    /// load.
     pub(crate) fn i6_one_to_one(&self, sessions: &[Session], targets: &[String]) -> Held {
         let live = || {
             self.assignments
@@ -438,9 +441,9 @@ impl Book {
                 .iter()
                 .filter(|session| targets.contains(&session.target))
         };
-        if let Some(orphan) =
-            ours().find(|session| !live().any(|a| a.interface_id.as_str() == session.interface))
-        {
+        if let Some(orphan) = ours().find(|session| {
+            session.is_attached && !live().any(|a| a.interface_id.as_str() == session.interface)
+        }) {
             let last = self
                 .assignments
                 .values()

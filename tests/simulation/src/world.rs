@@ -1,6 +1,7 @@
 //! The world around the system: what happens to it, from a seed, and what must be true when it rests.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -237,6 +238,11 @@ impl World {
     fn sessions(&self) -> Vec<Session> {
         let snapshot = self.ec2.snapshot();
         let text = |session: &Value, name: &str| session[name].as_str().unwrap_or_default().to_owned();
+        let interfaces = snapshot["NetworkInterfaces"].as_array().into_iter().flatten();
+        let attached: BTreeSet<&str> = interfaces
+            .filter(|interface| interface["Attachment"]["InstanceId"].is_string())
+            .filter_map(|interface| interface["NetworkInterfaceId"].as_str())
+            .collect();
         let sessions = snapshot["TrafficMirrorSessions"].as_array();
         sessions
             .into_iter()
@@ -245,6 +251,9 @@ impl World {
                 id: text(session, "TrafficMirrorSessionId"),
                 interface: text(session, "NetworkInterfaceId"),
                 target: text(session, "TrafficMirrorTargetId"),
+                is_attached: session["NetworkInterfaceId"]
+                    .as_str()
+                    .is_some_and(|interface| attached.contains(interface)),
             })
             .collect()
     }

@@ -460,26 +460,8 @@ async fn an_interface_that_was_refused_on_one_instance_is_mirrored_on_the_next()
         json!({"instances": 4})
     );
 
-    let ec2 = pipeline.aws.ec2_client();
-    let shown = ec2
-        .describe_network_interfaces()
-        .network_interface_ids(interface_id(2))
-        .send()
-        .await
-        .unwrap();
-    let attachment = shown.network_interfaces()[0].attachment().unwrap();
-    ec2.detach_network_interface()
-        .attachment_id(attachment.attachment_id().unwrap())
-        .send()
-        .await
-        .unwrap();
-    ec2.attach_network_interface()
-        .network_interface_id(interface_id(2))
-        .instance_id(&other)
-        .device_index(1)
-        .send()
-        .await
-        .unwrap();
+    detach(&pipeline, &interface_id(2)).await;
+    attach(&pipeline, &interface_id(2), &other).await;
     let ended = pipeline.reconcile("late").await;
     assert_eq!(summary(&ended), json!({"started": 1, "instances": 4}));
     assert!(
@@ -491,6 +473,58 @@ async fn an_interface_that_was_refused_on_one_instance_is_mirrored_on_the_next()
         assignment(&pipeline, &interface_id(2))["instanceId"],
         json!(other)
     );
+    ledger_agrees(&pipeline);
+}
+
+async fn detach(pipeline: &Pipeline, interface: &str) {
+    let ec2 = pipeline.aws.ec2_client();
+    let shown = ec2
+        .describe_network_interfaces()
+        .network_interface_ids(interface)
+        .send()
+        .await
+        .unwrap();
+    let attachment = shown.network_interfaces()[0].attachment().unwrap();
+    ec2.detach_network_interface()
+        .attachment_id(attachment.attachment_id().unwrap())
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn attach(pipeline: &Pipeline, interface: &str, instance: &str) {
+    let ec2 = pipeline.aws.ec2_client();
+    ec2.attach_network_interface()
+        .network_interface_id(interface)
+        .instance_id(instance)
+        .device_index(1)
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_a_detached_interface_is_load_until_it_is_attached_again() {
+    let mut scene = scene();
+    let first = scene.instance(1, 0, 2);
+    let busy = scene.targets[0].clone();
+    scene.session(2, &busy);
+    let pipeline = scene.pipeline(Options::default());
+    detach(&pipeline, &interface_id(2)).await;
+    // Another one meets the sensors, and so they are in the ledger.
+    mirrored(&pipeline, std::slice::from_ref(&first)).await;
+    assert_eq!(
+        summary(&pipeline.reconcile("detached").await),
+        json!({"unattached": 1, "instances": 3})
+    );
+    assert_eq!(load(&pipeline, &busy)["external"], 1);
+
+    attach(&pipeline, &interface_id(2), &first).await;
+    assert_eq!(
+        summary(&pipeline.reconcile("attached").await),
+        json!({"adopted": 1, "externals": 1, "instances": 3})
+    );
+    assert_eq!(load(&pipeline, &busy)["external"], 0);
     ledger_agrees(&pipeline);
 }
 
