@@ -62,9 +62,13 @@ fn value(out: &mut String, shape: &str, value_: &Value) {
 }
 
 fn element(out: &mut String, name: &str, content: impl FnOnce(&mut String)) {
-    let _ = write!(out, "<{name}>");
+    for text in ["<", name, ">"] {
+        out.push_str(text);
+    }
     content(out);
-    let _ = write!(out, "</{name}>");
+    for text in ["</", name, ">"] {
+        out.push_str(text);
+    }
 }
 
 /// The element's name for a member of a structure; `shape` is the member that holds the structure, and empty
@@ -120,13 +124,18 @@ fn wire_name(shape: &str, member: &str) -> String {
 }
 
 fn small(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_ascii_lowercase().to_string() + letters.as_str()
-    })
+    let mut name = name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    name
 }
 
 fn escape(out: &mut String, text: &str) {
+    let is_plain = |letter: char| letter >= ' ' && !matches!(letter, '<' | '>' | '&' | '"' | '\'');
+    if text.chars().all(is_plain) {
+        return out.push_str(text);
+    }
     for letter in text.chars() {
         match letter {
             '<' => out.push_str("&lt;"),

@@ -571,7 +571,9 @@ impl World {
             } else {
                 Service::DynamoDb
             };
-            let lasts = Duration::from_secs(self.below(1_800) as u64);
+            // Short ones are ridden out, long ones use up every retry: those cost the most calls.
+            let most = *pick(&mut self.random.borrow_mut(), &[20, 60, 300, 1_800]);
+            let lasts = Duration::from_secs(self.below(most) as u64);
             self.journal
                 .step(&format!("world: {service:?} is out for {lasts:?}"));
             self.net.outage(service, lasts);

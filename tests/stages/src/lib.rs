@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -67,6 +68,7 @@ impl Clients {
             .allow_no_auth()
             .retry_config(RetryConfig::disabled())
             .timeout_config(limit.clone())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(ec2)
             .build();
         let dynamo = aws_sdk_dynamodb::Config::builder()
@@ -75,6 +77,7 @@ impl Clients {
             .allow_no_auth()
             .retry_config(RetryConfig::disabled())
             .timeout_config(limit)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(dynamo)
             .build();
         Self {

@@ -37,7 +37,7 @@ use crate::{Aws, DynamoFault};
 pub struct Pipeline {
     /// The account it is deployed to.
     pub aws: Aws,
-    environment: RefCell<BTreeMap<String, String>>,
+    environment: RefCell<Arc<BTreeMap<String, String>>>,
     mirror_instance: Value,
     mirror_interface: Value,
     release_instance: Value,
@@ -82,7 +82,7 @@ impl Pipeline {
     /// Sets a variable, as a new deployment does.
     pub fn set(&self, name: &str, value: &str) {
         let mut environment = self.environment.borrow_mut();
-        environment.insert(name.to_owned(), value.to_owned());
+        Arc::make_mut(&mut environment).insert(name.to_owned(), value.to_owned());
     }
 
     /// The bytes of the largest output of each function so far: the state that is handed from one to the next.
