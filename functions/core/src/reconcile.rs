@@ -253,7 +253,8 @@ pub struct Summary {
     pub counters: u64,
     /// Sessions to our targets beside another one of ours on the same interface: left alone.
     pub second_sessions: u64,
-    /// Sessions to our targets that the ledger does not know, of interfaces that are attached to nothing: left alone.
+    /// Sessions to our targets that the ledger does not know, of interfaces that are attached to no
+    /// instance: left alone.
     pub unattached: u64,
     /// Corrections that another execution made meanwhile, or that must wait.
     pub left: u64,

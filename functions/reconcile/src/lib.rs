@@ -83,7 +83,7 @@ impl ReconcileStage {
             self.ledger.now(),
         );
         let instances = self.instances_of(&plan.corrections).await?;
-        // Of an interface that is attached to nothing no instance's end would give the place back.
+        // Where an interface is attached to no instance, no instance's end would give the place back.
         let unattached = plan.corrections.extract_if(.., |correction| match correction {
             Correction::Adopt(session, None) => !instances.contains_key(session.interface_id.as_str()),
             _ => false,
@@ -92,7 +92,7 @@ impl ReconcileStage {
         for correction in unattached {
             if let Correction::Adopt(session, _) = correction {
                 tracing::warn!(session = %session.session_id, interface = %session.interface_id,
-                    "a session of an interface that is attached to nothing: left alone");
+                    "a session of an interface that is attached to no instance: left alone");
                 *plan.externals.entry(session.target_id).or_default() += 1;
                 summary.unattached += 1;
             }
