@@ -370,7 +370,8 @@ impl Crash {
 }
 
 async fn run<S: Stage>(stage: S, payload: Value) -> Result<Value, StageError> {
-    pipeline::call(&stage, payload).await
+    // Boxed, or the future of any call is as large as that of the largest stage, and is moved with it.
+    Box::pin(pipeline::call(&stage, payload)).await
 }
 
 /// How an execution of `mirror-instance` ended, and those of `mirror-interface` that it started.
