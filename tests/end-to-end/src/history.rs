@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
+use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus, HistoryEvent, HistoryEventType};
 use serde_json::Value;
 use workflow::{Execution, StateError, Tasks};
 
@@ -56,16 +56,7 @@ pub struct Told {
 pub async fn executions(states: &aws_sdk_sfn::Client) -> (usize, usize) {
     let (mut running, mut all) = (0, 0);
     for (machine, _) in machines(states).await {
-        let executions = states
-            .list_executions()
-            .state_machine_arn(machine)
-            .into_paginator()
-            .items()
-            .send();
-        let executions = executions
-            .try_collect()
-            .await
-            .expect("the executions can be listed");
+        let executions = executions_of(states, machine).await;
         all += executions.len();
         running += executions
             .iter()
@@ -73,6 +64,19 @@ pub async fn executions(states: &aws_sdk_sfn::Client) -> (usize, usize) {
             .count();
     }
     (running, all)
+}
+
+async fn executions_of(states: &aws_sdk_sfn::Client, machine: String) -> Vec<ExecutionListItem> {
+    let executions = states
+        .list_executions()
+        .state_machine_arn(machine)
+        .into_paginator()
+        .items()
+        .send();
+    executions
+        .try_collect()
+        .await
+        .expect("the executions can be listed")
 }
 
 /// The ARN of each state machine, and its definition.
@@ -97,17 +101,7 @@ impl Told {
     pub async fn all(states: &aws_sdk_sfn::Client) -> Vec<Self> {
         let mut told = Vec::new();
         for (machine, definition) in machines(states).await {
-            let executions = states
-                .list_executions()
-                .state_machine_arn(machine)
-                .into_paginator()
-                .items()
-                .send();
-            let executions = executions
-                .try_collect()
-                .await
-                .expect("the executions can be listed");
-            for execution in executions {
+            for execution in executions_of(states, machine).await {
                 let history = states
                     .get_execution_history()
                     .execution_arn(&execution.execution_arn)

@@ -224,41 +224,36 @@ impl Book {
                 *evening = Evening::after(self.commits);
             }
         }
-        let changed_before = |among: &BTreeSet<TargetId>| {
+        let begun = candidates.as_ref().and_then(|(among, ..)| {
             let commits = among.iter().filter_map(|target| self.changed_at.get(target));
-            Evening::after(commits.max().copied().unwrap_or_default())
+            commits.max().copied()
+        });
+        let now = changed.into_iter().map(|target| (target, self.commits));
+        self.changed_at.extend(now);
+        let Some((among, on, read_after)) = candidates else {
+            return Ok(());
         };
-        let held = match candidates {
-            None => Ok(()),
-            Some((among, on, read_after)) => {
-                let begun = changed_before(&among);
-                let evening = self.evenings.entry(among.clone()).or_insert(begun);
-                if read_after < evening.after {
-                    // It rests on what was before something else happened, and may well be uneven.
-                    *evening = Evening::after(self.commits);
-                } else {
-                    evening.placed_on.insert(on);
-                }
-                let load = |target: &TargetId| self.loads.get(target).map_or(0, SensorLoad::total);
-                let most = evening.placed_on.iter().map(load).max().unwrap_or_default();
-                let loads: BTreeMap<_, _> = among.iter().map(|target| (target, load(target))).collect();
-                if loads.values().all(|load| most <= load + 1) {
-                    Ok(())
-                } else {
-                    Err(Violation::new(
-                        "I3",
-                        format!("an even spread over {among:?}"),
-                        format!(
-                            "{loads:?}, though nothing but placements with these candidates changed them"
-                        ),
-                    ))
-                }
-            }
-        };
-        let commits = self.commits;
-        self.changed_at
-            .extend(changed.into_iter().map(|target| (target, commits)));
-        held
+        let evening = self
+            .evenings
+            .entry(among.clone())
+            .or_insert_with(|| Evening::after(begun.unwrap_or_default()));
+        if read_after < evening.after {
+            // It rests on what was before something else happened, and may well be uneven.
+            *evening = Evening::after(self.commits);
+            return Ok(());
+        }
+        evening.placed_on.insert(on);
+        let placed_on = &self.evenings[&among].placed_on;
+        let most = placed_on.iter().map(|target| self.total(target)).max();
+        let loads: BTreeMap<_, _> = among.iter().map(|target| (target, self.total(target))).collect();
+        if loads.values().all(|load| most <= Some(load + 1)) {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "I3",
+            format!("an even spread over {among:?}"),
+            format!("{loads:?}, though nothing but placements with these candidates changed them"),
+        ))
     }
 
     fn total(&self, target: &TargetId) -> u64 {
