@@ -53,8 +53,8 @@ pub struct DescribeError {
     pub words: String,
 }
 
-/// The error of a call that is not about one object which may be missing.
-pub(crate) fn of_describe<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> DescribeError
+/// The error of a call that is not about one object which may be missing. It fits every service's.
+pub fn describe_error<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> DescribeError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -132,7 +132,7 @@ where
             MoveRefusal::Full(words(error))
         }
         "invalidtrafficmirrorsessionid.notfound" => MoveRefusal::Gone,
-        _ => MoveRefusal::Other(of_describe("ModifyTrafficMirrorSession", error)),
+        _ => MoveRefusal::Other(describe_error("ModifyTrafficMirrorSession", error)),
     }
 }
 
@@ -145,7 +145,7 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if kind(error) != ServiceFailure::Refused {
-        return CreateRefusal::Undecided(of_describe("CreateTrafficMirrorSession", error).into());
+        return CreateRefusal::Undecided(describe_error("CreateTrafficMirrorSession", error).into());
     }
     let words = words(error);
     let (interface, target, filter) = (
@@ -225,6 +225,6 @@ where
             ),
         )
     } else {
-        of_describe(action, error).into()
+        describe_error(action, error).into()
     }
 }

@@ -21,7 +21,7 @@ use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
 
-pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal};
+pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
 pub use sessions::{MANAGED_TAG, Tags};
 
 /// The values that EC2 takes in one filter (EC2 API reference, `Filter`).
@@ -43,7 +43,7 @@ macro_rules! describe {
         let mut pages = $call.into_paginator().send();
         let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure::of_describe($action, &error))?;
+            let page = page.map_err(|error| failure::describe_error($action, &error))?;
             objects.extend(page.$list.unwrap_or_default().into_iter().map($into));
         }
         objects
@@ -118,7 +118,7 @@ impl Ec2 {
             .set_next_token(page)
             .send()
             .await
-            .map_err(|error| failure::of_describe("DescribeInstances", &error))?;
+            .map_err(|error| failure::describe_error("DescribeInstances", &error))?;
         let reservations = output.reservations.unwrap_or_default();
         let instances = reservations.into_iter().flat_map(convert::reservation).collect();
         Ok((instances, output.next_token.filter(|token| !token.is_empty())))
@@ -223,7 +223,7 @@ impl Ec2 {
                         .filter_map(convert::prefix_list_entry),
                 ),
                 Err(error) if failure::is_not_found(&error) => return Ok(None),
-                Err(error) => return Err(failure::of_describe("GetManagedPrefixListEntries", &error)),
+                Err(error) => return Err(failure::describe_error("GetManagedPrefixListEntries", &error)),
             }
         }
         Ok(Some(entries))

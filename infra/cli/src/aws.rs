@@ -9,11 +9,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::error::ServiceFailure;
 use mirrorstep_ec2::{DescribeError, Ec2};
 
 use crate::cli::AwsOptions;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 
 /// How long an answer may take before the call is made again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -104,20 +106,51 @@ impl Account {
         }
     }
 
+    /// The Region, and where its API is if not at the usual place: for a message.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// For `map_err` on a describe.
     pub fn failed(&self) -> impl Fn(DescribeError) -> Error + '_ {
-        move |error| self.in_words(error)
+        move |error| self.in_words(&Service::EC2, error)
+    }
+
+    /// For `map_err` on any other call.
+    pub fn refusal<E>(
+        &self,
+        service: &'static Service,
+        action: &'static str,
+    ) -> impl Fn(SdkError<E, HttpResponse>) -> Error + '_
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        move |error| self.refused(service, action, &error)
+    }
+
+    /// A call that was not answered with what was asked for.
+    pub fn refused<E>(
+        &self,
+        service: &Service,
+        action: &'static str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.in_words(service, mirrorstep_ec2::describe_error(action, error))
     }
 
     /// EC2 answers, and does not show these.
     pub fn not_shown(&self, what: &str) -> Error {
         Error::NotShown {
+            service: Service::EC2.name,
             what: what.to_owned(),
             place: self.place.clone(),
         }
     }
 
-    fn in_words(&self, error: DescribeError) -> Error {
+    fn in_words(&self, service: &Service, error: DescribeError) -> Error {
         let DescribeError {
             action,
             kind,
@@ -125,45 +158,81 @@ impl Account {
             code,
             words,
         } = error;
-        let (place, words) = (&self.place, one_line(&words));
-        let (cause, next) = match (code.as_deref(), kind) {
+        let (name, place, words) = (service.name, &self.place, one_line(&words));
+        let (failure, cause, next) = match (code.as_deref(), kind) {
             // EC2 says `RequestExpired` of a session token that is too old (EC2 API reference, "Error codes").
             (Some("ExpiredToken" | "ExpiredTokenException" | "RequestExpired"), _) => (
+                Failure::Credentials,
                 format!("the credentials have expired: {words}"),
                 "sign in again or renew them, and check this machine's clock".to_owned(),
             ),
             (Some("UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"), _) => (
+                Failure::NotAllowed,
                 format!("not allowed: {words}"),
-                format!("allow ec2:{action} to these credentials"),
+                format!("allow {}:{action} to these credentials", service.prefix),
             ),
             (_, ServiceFailure::AccessDenied) => (
-                format!("EC2 in {place} does not accept the credentials: {words}"),
+                Failure::Credentials,
+                format!("{name} in {place} does not accept the credentials: {words}"),
                 "check the access key, whether the account uses this Region, and this machine's clock"
                     .to_owned(),
             ),
             (_, ServiceFailure::Throttled) => (
-                format!("EC2 in {place} refuses for the rate of calls, several times over: {words}"),
+                Failure::Unavailable,
+                format!("{name} in {place} refuses for the rate of calls, several times over: {words}"),
                 "run it again in a minute: something else in the account makes many of these calls"
                     .to_owned(),
             ),
             (_, ServiceFailure::Unavailable) if !answered => (
-                format!("EC2 in {place} cannot be reached: {words}"),
+                Failure::Unavailable,
+                format!("{name} in {place} cannot be reached: {words}"),
                 "check the network, --region, and --endpoint-url or AWS_ENDPOINT_URL".to_owned(),
             ),
             (_, ServiceFailure::Unavailable) => (
-                format!("EC2 in {place} fails: {words}"),
+                Failure::Unavailable,
+                format!("{name} in {place} fails: {words}"),
                 "run it again in a minute".to_owned(),
             ),
             (_, ServiceFailure::Refused) => (
-                format!("EC2 in {place} refuses: {words}"),
+                Failure::Other,
+                format!("{name} in {place} refuses: {words}"),
                 "check the ids, --region, and --endpoint-url or AWS_ENDPOINT_URL".to_owned(),
             ),
         };
-        Error::Ec2 {
+        Error::Refused {
             call: action,
+            failure,
             cause,
             next,
         }
+    }
+}
+
+/// A service, for a message.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: &'static str,
+    /// What the names of its permissions begin with.
+    pub prefix: &'static str,
+}
+
+impl Service {
+    /// CloudFormation.
+    pub const CLOUDFORMATION: Self = Self::new("CloudFormation", "cloudformation");
+    /// CloudTrail.
+    pub const CLOUDTRAIL: Self = Self::new("CloudTrail", "cloudtrail");
+    /// DynamoDB.
+    pub const DYNAMODB: Self = Self::new("DynamoDB", "dynamodb");
+    /// EC2.
+    pub const EC2: Self = Self::new("EC2", "ec2");
+    /// EventBridge.
+    pub const EVENTBRIDGE: Self = Self::new("EventBridge", "events");
+    /// Step Functions.
+    pub const STEP_FUNCTIONS: Self = Self::new("Step Functions", "states");
+
+    const fn new(name: &'static str, prefix: &'static str) -> Self {
+        Self { name, prefix }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod deployment;
+mod operate;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,9 +11,15 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mirrorstep_core::config::TagSelector;
 use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
+pub use deployment::DeploymentOptions;
+pub use operate::{
+    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, ReplayOptions, ReportOptions,
+    StatusOptions, TriggerOptions,
+};
+
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
 #[derive(Debug, Parser)]
-#[command(name = "mirrorstep", version, about, disable_help_subcommand = true)]
+#[command(name = "mirrorstep", version, about, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -63,6 +72,36 @@ pub enum Command {
     /// Look into the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Say how things stand: the sensors with their sessions, the interfaces with what covers them or why nothing does.
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusOptions),
+    /// List executions with what became of them, or tell one as a story: what was decided, why, and what to do.
+    #[command(after_help = AUDIT_HELP)]
+    Audit(AuditOptions),
+    /// Tell what happened to an interface: the ledger's events beside its executions.
+    #[command(after_help = HISTORY_HELP)]
+    History(HistoryOptions),
+    /// Run failed executions again, each in the right way: from the step that failed, or anew.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayOptions),
+    /// Put the event of a start on the bus for instances that run already, in waves that EC2's limits allow.
+    #[command(after_help = TRIGGER_HELP)]
+    Trigger(TriggerOptions),
+    /// Bring the ledger and EC2 together again now, and show the summary.
+    #[command(after_help = RECONCILE_HELP)]
+    Reconcile(ReconcileOptions),
+    /// Write one self-contained HTML page: coverage, loads over time, what is not mirrored and why, what failed.
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportOptions),
+    /// Check the account before deployment, or a deployment's settings: each finding with its fix. Changes nothing.
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorOptions),
+    /// Print a script that completes commands and options in a shell.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What can be asked of the ledger.
@@ -85,12 +124,82 @@ impl Command {
         match self {
             Self::Demo(options) => Some(&options.stack),
             Self::Local(options) => Some(&options.stack),
-            Self::Explain(_) | Self::Snapshot(_) | Self::Drain(_) | Self::Rebalance(_) | Self::Ledger(_) => {
-                None
-            }
+            _ => None,
         }
     }
 }
+
+const STATUS_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  every interface that can be mirrored is, and the ledger agrees with EC2
+  1  not so
+
+Examples:
+  mirrorstep status
+  mirrorstep status --stack mirrorstep-prod --profile audit --region eu-central-1
+  mirrorstep status --json | jq '.interfaces[] | select(.state == \"uncovered\")'";
+
+const AUDIT_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  nothing of what was listed has failed
+  1  something has
+
+Examples:
+  mirrorstep audit                                       what ran in the last day
+  mirrorstep audit --failed --since 7d                   what failed in the last week
+  mirrorstep audit --instance i-0123456789abcdef0
+  mirrorstep audit eni-0123456789abcdef0-4f1c9a...       one execution as a story";
+
+const HISTORY_HELP: &str = "Examples:
+  mirrorstep history eni-0123456789abcdef0
+  mirrorstep history eni-0123456789abcdef0 --json";
+
+const REPLAY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  all that was replayed has succeeded, or was started with --no-wait
+  1  something failed again, or cannot be replayed
+
+Examples:
+  mirrorstep replay --failed --since 2h --dry-run
+  mirrorstep replay --failed --since 2h
+  mirrorstep replay eni-0123456789abcdef0-4f1c9a...";
+
+const TRIGGER_HELP: &str = "Examples:
+  mirrorstep trigger i-0123456789abcdef0
+  mirrorstep trigger --tag environment=prod --dry-run
+  mirrorstep trigger --all";
+
+const RECONCILE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  it has ended well
+  1  it has failed
+
+Examples:
+  mirrorstep reconcile
+  mirrorstep reconcile --json";
+
+const REPORT_HELP: &str = "Examples:
+  mirrorstep report
+  mirrorstep report --out mirroring.html --since 30d --profile audit";
+
+const DOCTOR_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  nothing stands in the way
+  1  something does
+
+Examples:
+  mirrorstep doctor --targets tmt-0123456789abcdef0,tmt-0123456789abcdef1 --filter tmf-0123456789abcdef0
+  mirrorstep doctor --target-tag sensor=yes --filter tmf-0123456789abcdef0 --json
+  mirrorstep doctor                                      the settings of the stack mirrorstep";
+
+const COMPLETIONS_HELP: &str = "Examples:
+  mirrorstep completions bash > ~/.local/share/bash-completion/completions/mirrorstep
+  mirrorstep completions zsh > ~/.zfunc/_mirrorstep";
+
+const EXIT_CODES: &str = "Exit status:
+  0  done, and the answer is good
+  1  the answer is not good, or something else went wrong: standard error says what
+  2  the command line is wrong
+  3  there is no such stack, execution, instance, interface or sensor
+  4  no credentials or no Region, or the credentials have expired or are not accepted
+  5  the credentials may not make a call: the message names the permission
+  6  AWS cannot be reached, fails, or refuses for the rate of calls, several times over
+  129, 130, 143  stopped by a signal";
 
 const DEMO_EXAMPLES: &str = "Examples:
   mirrorstep demo                                        forty instances

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::cli::{DemoOptions, StackOptions};
 use crate::error::Error;
+use crate::judgement::{Findings, Judgement};
 use crate::ledger;
-use crate::report::{Findings, Report};
 use crate::stack::{StandIns, Workshop, http};
 use crate::terminal::Terminal;
 use crate::watch;
@@ -66,12 +66,12 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
         expected: expected.filter(|_| !is_decided_otherwise(&options.stack)),
         calls,
     };
-    let report = Report::new(&findings, world.stopped.len(), terminal.elapsed().as_secs_f64());
-    let text = report.text(&findings);
+    let judgement = Judgement::new(&findings, world.stopped.len(), terminal.elapsed().as_secs_f64());
+    let text = judgement.text(&findings);
     let printed = if options.json {
         terminal.line(&text);
-        serde_json::to_string(&report).map_err(|error| Error::Unreadable {
-            what: "the report".to_owned(),
+        serde_json::to_string(&judgement).map_err(|error| Error::Unreadable {
+            what: "the judgement".to_owned(),
             cause: error.to_string(),
             next: "run again without --json",
         })?
@@ -79,7 +79,7 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
         text
     };
     writeln!(std::io::stdout().lock(), "{printed}").map_err(Error::file("write", "standard output"))?;
-    Ok(if report.ok {
+    Ok(if judgement.ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use mirrorstep_core::ErrorName;
+
 /// Why a command did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -166,25 +168,40 @@ pub enum Error {
          and this again without --profile"
     )]
     SignInElsewhere,
-    /// EC2 did not answer a call with what was asked for.
+    /// A call to AWS was not answered with what was asked for.
     #[error("{call}: {cause}; {next}")]
-    Ec2 {
+    Refused {
         /// The action.
         call: &'static str,
+        /// What kind of failure it is.
+        failure: Failure,
         /// Why.
         cause: String,
         /// What to do.
         next: String,
     },
-    /// EC2 answers, and does not show what was asked for.
+    /// AWS answers, and does not show what was asked for.
     #[error(
-        "EC2 in {place} shows no {what}; check the id, and that --profile and --region are those of its account"
+        "{service} in {place} shows no {what}; check the id, and that --profile and --region are those of its account"
     )]
     NotShown {
+        /// Who answers.
+        service: &'static str,
         /// The kind and the id.
         what: String,
         /// The Region.
         place: String,
+    },
+    /// There is no deployment of this name.
+    #[error(
+        "no stack {stack} of mirrorstep: {cause}; give its name with --stack or MIRRORSTEP_STACK, and its account's \
+         --profile and --region"
+    )]
+    NoStack {
+        /// The name.
+        stack: String,
+        /// Why.
+        cause: String,
     },
     /// The executions stand still.
     #[error(
@@ -206,7 +223,46 @@ pub enum Error {
     },
 }
 
+/// What kind of failure a refused call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The credentials are wrong, or have expired.
+    Credentials,
+    /// The credentials may not do this.
+    NotAllowed,
+    /// The service cannot be reached, fails, or is asked too often.
+    Unavailable,
+    /// Something else.
+    Other,
+}
+
 impl Error {
+    /// The status that a command ends with, as its `--help` documents.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted { exit_code, .. } => *exit_code,
+            // As where clap finds it.
+            Self::Usage { .. } => 2,
+            Self::NotShown { .. } | Self::NoStack { .. } => 3,
+            Self::NoRegion | Self::NoCredentials { .. } | Self::SignInElsewhere => 4,
+            Self::Refused { failure, .. } => match failure {
+                Failure::Credentials => 4,
+                Failure::NotAllowed => 5,
+                Failure::Unavailable => 6,
+                Failure::Other => 1,
+            },
+            Self::Ledger(error) => match error.name {
+                ErrorName::AccessDenied => 5,
+                ErrorName::LedgerUnavailable
+                | ErrorName::LedgerContention
+                | ErrorName::Ec2Throttled
+                | ErrorName::Ec2Unavailable => 6,
+                _ => 1,
+            },
+            _ => 1,
+        }
+    }
+
     /// For `map_err` on what is done to a file.
     pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

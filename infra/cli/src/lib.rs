@@ -4,32 +4,44 @@
 //! The first two run the real thing on one machine: the real function binaries under the real state machines,
 //! deployed from the real template, on local stand-ins for AWS. Most of this crate is what that takes: [`stack`]
 //! builds, starts and ends it, [`scenario`] makes up a world for it, [`watch`] waits for the executions, and
-//! [`report`] judges what came out. The others need nothing of that: [`mod@collect`] asks [`aws`] for what decides, and
+//! [`judgement`] judges what came out. The others need nothing of that: [`mod@collect`] asks [`aws`] for what decides, and
 //! [`mod@explain`] decides, or [`snapshot`] prints it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 pub mod aws;
 pub mod cli;
 pub mod clients;
 pub mod collect;
 pub mod demo;
+pub mod deployment;
+pub mod doctor;
 pub mod error;
+pub mod executions;
 pub mod explain;
+pub mod history;
+pub mod judgement;
 pub mod ledger;
 pub mod local;
 pub mod moves;
+pub mod overview;
+pub mod reconcile;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod snapshot;
 pub mod stack;
+pub mod status;
 pub mod terminal;
+pub mod trigger;
 pub mod verify;
 pub mod watch;
 pub mod world;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use cli::{Cli, Command, LedgerCommand, StackOptions};
 use error::Error;
 use stack::Workshop;
@@ -46,6 +58,18 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options, &terminal)),
         Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),
         Command::Rebalance(options) => on_runtime(moves::rebalance(options, &terminal)),
+        Command::Status(options) => on_runtime(status::run(options, &terminal)),
+        Command::Audit(options) => on_runtime(audit::run(options, &terminal)),
+        Command::History(options) => on_runtime(history::run(options, &terminal)),
+        Command::Replay(options) => on_runtime(replay::run(options, &terminal)),
+        Command::Trigger(options) => on_runtime(trigger::run(options, &terminal)),
+        Command::Reconcile(options) => on_runtime(reconcile::run(options, &terminal)),
+        Command::Report(options) => on_runtime(report::run(options, &terminal)),
+        Command::Doctor(options) => on_runtime(doctor::run(options, &terminal)),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "mirrorstep", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo(options) => {
             on_runtime(until_signal(&options.stack, false, &terminal, async |workshop| {
                 demo::run(options, workshop, &terminal).await
@@ -61,12 +85,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             terminal.line(&format!("error: {error}"));
-            match error {
-                Error::Interrupted { exit_code, .. } => ExitCode::from(exit_code),
-                // As where clap finds it.
-                Error::Usage { .. } => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
+            ExitCode::from(error.exit_code())
         }
     }
 }

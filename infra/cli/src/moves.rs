@@ -16,7 +16,7 @@ use mirrorstep_core::{Clock, InterfaceId, TargetId};
 use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
 
-use crate::aws::Account;
+use crate::aws::{Account, Service};
 use crate::cli::{DrainOptions, MoveOptions};
 use crate::collect::{Wanted, collect};
 use crate::error::Error;
@@ -70,6 +70,7 @@ pub async fn drain_in(
     let known = mover.books().await?.1.contains_key(sensor);
     if !known {
         return Err(Error::NotShown {
+            service: Service::DYNAMODB.name,
             what: format!("sensor {sensor}"),
             place: format!("the ledger {}", options.moves.ledger_table),
         });

@@ -111,6 +111,8 @@ pub struct Outputs {
     pub mirror_instance_state_machine_arn: String,
     /// The ARN of `mirror-interface`.
     pub mirror_interface_state_machine_arn: String,
+    /// The ARN of `release-instance`.
+    pub release_instance_state_machine_arn: String,
     /// The ARN of `reconcile`.
     pub reconcile_state_machine_arn: String,
     /// The ledger's table.

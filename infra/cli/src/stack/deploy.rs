@@ -154,6 +154,7 @@ impl<'a> AwsCli<'a> {
         Ok(Outputs {
             mirror_instance_state_machine_arn: take("MirrorInstanceStateMachineArn")?,
             mirror_interface_state_machine_arn: take("MirrorInterfaceStateMachineArn")?,
+            release_instance_state_machine_arn: take("ReleaseInstanceStateMachineArn")?,
             reconcile_state_machine_arn: take("ReconcileStateMachineArn")?,
             ledger_table: take("LedgerTable")?,
         })

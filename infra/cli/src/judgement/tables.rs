@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use comfy_table::{ContentArrangement, Table, presets};
 use mirrorstep_core::pipeline::{Outcome, RejectedBy};
 
-use super::{Fate, Findings, Report, outcome_name};
+use super::{Fate, Findings, Judgement, outcome_name};
 
 /// With more interfaces than this only those are listed that are not `created`.
 const LISTED: usize = 60;
@@ -15,7 +15,7 @@ const EXCEPTIONS_LISTED: usize = 100;
 /// How many problems are listed.
 const PROBLEMS_LISTED: usize = 40;
 
-impl Report {
+impl Judgement {
     /// The report as text.
     pub fn text(&self, findings: &Findings<'_>) -> String {
         let mut text = String::new();

@@ -1,0 +1,158 @@
+//! The options of the commands that watch over a deployment and act on it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use mirrorstep_core::config::TagSelector;
+use mirrorstep_core::{FilterId, InstanceId, InterfaceId, TargetId};
+
+use super::{DeploymentOptions, tag};
+
+/// The options of `mirrorstep status`.
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep audit`.
+#[derive(Debug, Args)]
+pub struct AuditOptions {
+    /// One execution, told as a story: its ARN, or its name.
+    #[arg(value_name = "EXECUTION", conflicts_with_all = ["failed", "since", "instance", "interface"])]
+    pub execution: Option<String>,
+    /// Only executions that failed, timed out or were aborted.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only executions that started within this time, such as 90m, 24h or 7d.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub since: Duration,
+    /// Only executions for this instance.
+    #[arg(long, value_name = "INSTANCE")]
+    pub instance: Option<InstanceId>,
+    /// Only executions for this interface.
+    #[arg(long, value_name = "ENI")]
+    pub interface: Option<InterfaceId>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep history`.
+#[derive(Debug, Args)]
+pub struct HistoryOptions {
+    /// The interface.
+    #[arg(value_name = "ENI")]
+    pub interface: InterfaceId,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep replay`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["executions", "failed"]).required(true))]
+pub struct ReplayOptions {
+    /// Executions, each by its ARN or its name.
+    #[arg(value_name = "EXECUTION")]
+    pub executions: Vec<String>,
+    /// Every execution that failed, timed out or was aborted, and that no later one has made good.
+    #[arg(long)]
+    pub failed: bool,
+    /// With --failed: only executions that started within this time, such as 90m, 24h or 7d.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub since: Duration,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for the outcome.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep trigger`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["instances", "all", "tag"]).required(true))]
+pub struct TriggerOptions {
+    /// Instances.
+    #[arg(value_name = "INSTANCE")]
+    pub instances: Vec<InstanceId>,
+    /// Every running instance.
+    #[arg(long)]
+    pub all: bool,
+    /// Every running instance that carries this tag.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    pub tag: Option<TagSelector>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep reconcile`.
+#[derive(Debug, Args)]
+pub struct ReconcileOptions {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep report`.
+#[derive(Debug, Args)]
+pub struct ReportOptions {
+    /// Where the page is written.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub out: PathBuf,
+    /// How far back failed executions are looked for, such as 24h or 7d.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub since: Duration,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep doctor`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("sensors").args(["targets", "target_tag"]))]
+pub struct DoctorOptions {
+    /// The sensors' targets, as TargetIds, separated by commas. Without it and --target-tag, those of the stack.
+    #[arg(long, value_name = "TMT,…", value_delimiter = ',', requires = "filter")]
+    pub targets: Vec<TargetId>,
+    /// Or a tag that they carry, as TargetTag.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag, requires = "filter")]
+    pub target_tag: Option<TagSelector>,
+    /// The filter of the sessions, as FilterId.
+    #[arg(long, value_name = "TMF", requires = "sensors")]
+    pub filter: Option<FilterId>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant, where there is one.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}

@@ -1,0 +1,1 @@
+//! Executions of the state machines: listed, described, and their histories read.
