@@ -5,6 +5,8 @@ use std::time::Duration;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 
+use crate::aws::Account;
+
 /// The Region of the stack.
 pub const REGION: &str = "us-east-1";
 
@@ -46,6 +48,13 @@ impl Clients {
             events: client!(aws_sdk_eventbridge, endpoint),
             states: client!(aws_sdk_sfn, endpoint),
         }
+    }
+}
+
+impl Clients {
+    /// EC2 and DynamoDB as a command's account.
+    pub fn account(&self) -> Account {
+        Account::of(self.ec2.clone(), self.dynamodb.clone(), "the local stack")
     }
 }
 

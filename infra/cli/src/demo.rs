@@ -49,8 +49,7 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
     let patience = options.stack.lag + AGREES_WITHIN;
     let table = &stack.outputs.ledger_table;
     let audit = ledger::audit(
-        &stack.clients.ec2,
-        &stack.clients.dynamodb,
+        &stack.clients.account(),
         table,
         &targets,
         &world.sessions_before,

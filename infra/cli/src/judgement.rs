@@ -480,7 +480,10 @@ mod tests {
             }],
         };
         let judgement = judgement(&runs, Vec::new(), &BTreeMap::new());
-        assert_eq!((judgement.failed, judgement.ok, judgement.interfaces), (1, false, 1));
+        assert_eq!(
+            (judgement.failed, judgement.ok, judgement.interfaces),
+            (1, false, 1)
+        );
         assert!(judgement.problems[0].contains("NoEligibleSensor"));
         assert_eq!(judgement.fates[&interface(1)].rejections.len(), 1);
     }

@@ -8,6 +8,7 @@ use aws_sdk_ec2::types::TrafficMirrorSession;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
 use serde::de::DeserializeOwned;
 
+use crate::aws::{Account, Service};
 use crate::error::Error;
 
 /// What the ledger holds.
@@ -48,8 +49,7 @@ pub struct Audit {
 /// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while. The
 /// sessions of `before` are not compared.
 pub async fn audit(
-    ec2: &aws_sdk_ec2::Client,
-    dynamodb: &aws_sdk_dynamodb::Client,
+    account: &Account,
     table: &str,
     targets: &[String],
     before: &[Session],
@@ -57,7 +57,7 @@ pub async fn audit(
 ) -> Result<Audit, Error> {
     let start = Instant::now();
     loop {
-        let (ledger, sessions) = tokio::try_join!(read(dynamodb, table), sessions(ec2))?;
+        let (ledger, sessions) = tokio::try_join!(read(account, table), sessions(account))?;
         let compared: Vec<Session> = sessions
             .iter()
             .filter(|session| !before.contains(session))
@@ -181,8 +181,9 @@ fn is_of(session: &Session, assignment: &Assignment) -> bool {
 }
 
 /// Everything that the ledger holds.
-pub async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Ledger, Error> {
-    let items: Vec<_> = dynamodb
+pub async fn read(account: &Account, table: &str) -> Result<Ledger, Error> {
+    let items: Vec<_> = account
+        .dynamodb
         .scan()
         .table_name(table)
         .consistent_read(true)
@@ -191,7 +192,7 @@ pub async fn read(dynamodb: &aws_sdk_dynamodb::Client, table: &str) -> Result<Le
         .send()
         .try_collect()
         .await
-        .map_err(Error::aws("Scan"))?;
+        .map_err(account.refusal(&Service::DYNAMODB, "Scan"))?;
     let mut ledger = Ledger::default();
     for item in items {
         let sort_key = item
@@ -238,8 +239,9 @@ fn parse<T: DeserializeOwned>(item: std::collections::HashMap<String, AttributeV
 }
 
 /// Every session that EC2 shows.
-pub async fn sessions(ec2: &aws_sdk_ec2::Client) -> Result<Vec<Session>, Error> {
-    let sessions: Vec<TrafficMirrorSession> = ec2
+pub async fn sessions(account: &Account) -> Result<Vec<Session>, Error> {
+    let sessions: Vec<TrafficMirrorSession> = account
+        .ec2_client
         .describe_traffic_mirror_sessions()
         .max_results(1000)
         .into_paginator()
@@ -247,7 +249,7 @@ pub async fn sessions(ec2: &aws_sdk_ec2::Client) -> Result<Vec<Session>, Error> 
         .send()
         .try_collect()
         .await
-        .map_err(Error::aws("DescribeTrafficMirrorSessions"))?;
+        .map_err(account.refusal(&Service::EC2, "DescribeTrafficMirrorSessions"))?;
     let session = |session: &TrafficMirrorSession| Session {
         session_id: session.traffic_mirror_session_id().unwrap_or_default().to_owned(),
         interface_id: session.network_interface_id().unwrap_or_default().to_owned(),

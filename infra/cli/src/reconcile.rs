@@ -1,12 +1,120 @@
-//! `mirrorstep reconcile`.
+//! `mirrorstep reconcile`: the ledger and EC2 brought together again now.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::{Map, Value, json};
+
+use crate::aws::{Account, Service};
 use crate::cli::ReconcileOptions;
+use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, print, printable};
 
-/// Runs the command.
-pub async fn run(_options: &ReconcileOptions, _terminal: &Terminal) -> Result<ExitCode, Error> {
-    Ok(ExitCode::FAILURE)
+/// Between two looks at the execution.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Starts it, waits for its end, and prints its summary.
+pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let deployment = Deployment::find(&options.deployment).await?;
+    let machine = &deployment.outputs.reconcile_state_machine_arn;
+    let summary = to_its_end(&deployment.account, &deployment.states, machine, terminal).await?;
+    print(&if options.json {
+        Value::Object(summary).to_string()
+    } else {
+        in_words(&summary)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the state machine to its end: its summary, without what it has not done. Twice at once does no harm.
+pub async fn to_its_end(
+    account: &Account,
+    states: &aws_sdk_sfn::Client,
+    machine: &str,
+    terminal: &Terminal,
+) -> Result<Map<String, Value>, Error> {
+    let started = states
+        .start_execution()
+        .state_machine_arn(machine)
+        .input(json!({"source": "mirrorstep reconcile"}).to_string())
+        .send()
+        .await
+        .map_err(account.refusal(&Service::STEP_FUNCTIONS, "StartExecution"))?;
+    let arn = started.execution_arn;
+    terminal.step(&format!("{arn} runs"));
+    let waiting = terminal.wait("reconcile runs");
+    loop {
+        let execution = states
+            .describe_execution()
+            .execution_arn(&arn)
+            .send()
+            .await
+            .map_err(account.refusal(&Service::STEP_FUNCTIONS, "DescribeExecution"))?;
+        match execution.status() {
+            ExecutionStatus::Running => tokio::time::sleep(EVERY).await,
+            ExecutionStatus::Succeeded => {
+                drop(waiting);
+                let output = execution.output().unwrap_or_default();
+                let mut summary: Map<String, Value> =
+                    serde_json::from_str(output).map_err(|error| Error::Unreadable {
+                        what: format!("the output of {arn}"),
+                        cause: error.to_string(),
+                        next: "look at the execution in the console",
+                    })?;
+                summary.retain(|_, count| *count != 0);
+                terminal.step(&format!("it has ended: {}", counts(&summary)));
+                return Ok(summary);
+            }
+            other => {
+                return Err(Error::NoAnswer {
+                    place: machine.to_owned(),
+                    cause: printable(&format!(
+                        "{arn} has ended as {other}: {}: {}; `mirrorstep audit {arn}` tells its story",
+                        execution.error().unwrap_or("no error's name"),
+                        execution.cause().unwrap_or("no cause"),
+                    )),
+                });
+            }
+        }
+    }
+}
+
+fn counts(summary: &Map<String, Value>) -> String {
+    let counts: Vec<_> = summary
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    counts.join(", ")
+}
+
+/// What a count of the summary means (`mirrorstep_core::reconcile::Summary`).
+fn meaning(name: &str) -> &str {
+    match name {
+        "activated" => "reservations whose session exists were completed",
+        "adopted" => "sessions that the ledger did not know were taken over",
+        "released" => "assignments whose session is gone were released",
+        "expired" => "reservations whose execution has died were given back",
+        "moved" => "sessions that somebody moved were followed",
+        "externals" => "sensors' sessions of others were counted anew",
+        "counters" => "counters were corrected",
+        "secondSessions" => "second sessions to our targets on one interface were left alone: look at them",
+        "unattached" => "sessions of interfaces that are attached to no instance were left alone",
+        "left" => "corrections are left for the next time",
+        "instances" => "running instances were looked through",
+        "started" => "instances with an uncovered interface were put on the bus",
+        other => other,
+    }
+}
+
+fn in_words(summary: &Map<String, Value>) -> String {
+    if summary.is_empty() {
+        return "There was nothing to do.".to_owned();
+    }
+    let lines: Vec<_> = summary
+        .iter()
+        .map(|(name, count)| format!("{count:>6} {}", printable(meaning(name))))
+        .collect();
+    lines.join("\n")
 }

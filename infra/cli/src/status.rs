@@ -1,12 +1,164 @@
-//! `mirrorstep status`.
+//! `mirrorstep status`: how a deployment stands.
 
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::cli::StatusOptions;
-use crate::error::Error;
-use crate::terminal::Terminal;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::json;
 
-/// Runs the command.
-pub async fn run(_options: &StatusOptions, _terminal: &Terminal) -> Result<ExitCode, Error> {
-    Ok(ExitCode::FAILURE)
+use crate::cli::StatusOptions;
+use crate::deployment::Deployment;
+use crate::error::Error;
+use crate::overview::{Coverage, Overview, Sensor, observe};
+use crate::terminal::{Terminal, print, printable};
+
+/// How many interfaces are listed that are not mirrored. `--json` lists all.
+const LISTED: usize = 50;
+
+/// Prints it. The exit code says whether all is well.
+pub async fn run(options: &StatusOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let waiting = terminal.wait("asking EC2 and the ledger");
+    let deployment = Deployment::find(&options.deployment).await?;
+    let overview = observe(&deployment).await?;
+    drop(waiting);
+    let is_well = overview.is_well();
+    print(&if options.json {
+        json!({
+            "ok": is_well, "coverage": overview.coverage(), "at": overview.at, "stack": overview.stack,
+            "place": overview.place, "sensors": overview.sensors, "interfaces": overview.interfaces,
+            "differences": overview.differences,
+        })
+        .to_string()
+    } else {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = in_words(&overview, &mut text);
+        text
+    })?;
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        "{} in {}, at {:.0}\n\nSensors",
+        printable(&overview.stack),
+        overview.place,
+        overview.at
+    )?;
+    let mut table = table([
+        "zone",
+        "target",
+        "sessions",
+        "of",
+        "in the ledger",
+        "others'",
+        "note",
+    ]);
+    for sensor in &overview.sensors {
+        table.add_row([
+            printable(&sensor.zones.join(", ")),
+            sensor.target_id.clone(),
+            sensor.sessions.to_string(),
+            share(sensor),
+            sensor.assignments.to_string(),
+            sensor.external.to_string(),
+            note(sensor),
+        ]);
+    }
+    writeln!(out, "{table}\n\nInterfaces of running instances")?;
+    let coverage = overview.coverage();
+    for (state, count) in &coverage {
+        writeln!(out, "{count:>6} {}", name(*state))?;
+    }
+    if coverage.is_empty() {
+        writeln!(out, "  none")?;
+    }
+    let open: Vec<_> = overview
+        .interfaces
+        .iter()
+        .filter(|interface| matches!(interface.state, Coverage::Uncovered | Coverage::NotMirrorable))
+        .collect();
+    if !open.is_empty() {
+        let mut table = self::table(["interface", "instance", "zone", "state", "why"]);
+        for interface in open.iter().take(LISTED) {
+            table.add_row([
+                interface.interface_id.clone(),
+                match &interface.instance_name {
+                    Some(name) => format!("{} {}", interface.instance_id, printable(name)),
+                    None => interface.instance_id.clone(),
+                },
+                printable(&interface.zone),
+                name(interface.state).to_owned(),
+                printable(interface.reason.as_deref().unwrap_or_default()),
+            ]);
+        }
+        writeln!(out, "\n{table}")?;
+        if let more @ 1.. = open.len().saturating_sub(LISTED) {
+            writeln!(out, "and {more} more: `mirrorstep status --json` lists all")?;
+        }
+    }
+    writeln!(out)?;
+    if overview.differences.is_empty() {
+        writeln!(out, "Ledger and EC2 agree")?;
+    } else {
+        writeln!(
+            out,
+            "Ledger and EC2 differ; `mirrorstep reconcile` brings them together again:"
+        )?;
+        for difference in &overview.differences {
+            writeln!(out, "- {}", printable(difference))?;
+        }
+    }
+    Ok(())
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        // As wide as the terminal, where there is one.
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+fn share(sensor: &Sensor) -> String {
+    match sensor.capacity {
+        None if sensor.missing => String::new(),
+        None => "no limit".to_owned(),
+        Some(capacity) => format!("{capacity} ({} %)", sensor.sessions * 100 / capacity),
+    }
+}
+
+fn note(sensor: &Sensor) -> String {
+    let mut notes = Vec::new();
+    if sensor.missing {
+        notes.push("EC2 does not show this target".to_owned());
+    }
+    if !sensor.missing && sensor.zones.is_empty() {
+        notes.push("EC2 does not show its interface".to_owned());
+    }
+    if let Some(until) = sensor.full_until {
+        notes.push(format!("full, tried again at {until:.0}"));
+    }
+    if sensor.draining {
+        notes.push("draining".to_owned());
+    }
+    notes.join("; ")
+}
+
+fn name(state: Coverage) -> &'static str {
+    match state {
+        Coverage::Mirrored => "mirrored",
+        Coverage::Pending => "about to be mirrored",
+        Coverage::Uncovered => "not mirrored",
+        Coverage::NotMirrorable => "not mirrorable",
+        Coverage::OptedOut => "opted out",
+        Coverage::Sensor => "a sensor's own",
+    }
 }

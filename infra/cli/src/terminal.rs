@@ -18,6 +18,19 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// A text of somebody else's, such as a tag or a cause: nothing in it is to steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
 /// Standard error, and whether a person looks at it.
 #[derive(Debug)]
 pub struct Terminal {
@@ -55,6 +68,16 @@ impl Terminal {
         self.line(&format!("[{:>5.1} s] {text}", self.elapsed().as_secs_f64()));
     }
 
+    /// Something that takes its time: a sign of life where a person looks on, until it is dropped.
+    pub fn wait(&self, what: &'static str) -> Waiting {
+        Waiting(self.interactive.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_message(what);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        }))
+    }
+
     /// A count that goes up: a bar where a person looks on, a line now and then elsewhere.
     pub fn progress(&self, what: &'static str) -> Progress<'_> {
         let bar = self.interactive.then(|| {
@@ -73,6 +96,18 @@ impl Terminal {
             bar,
             last_line: Instant::now(),
             shown: (0, 0),
+        }
+    }
+}
+
+/// A sign of life.
+#[derive(Debug)]
+pub struct Waiting(Option<ProgressBar>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
         }
     }
 }

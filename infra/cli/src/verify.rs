@@ -3,22 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
-use aws_sdk_sfn::types::ExecutionStatus;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::aws::{Account, configure};
 use crate::cli::VerifyOptions;
 use crate::error::Error;
 use crate::ledger::{self, Audit};
+use crate::reconcile;
 use crate::terminal::{Terminal, print};
 
 /// How late EC2 may be.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long what a reconciliation has started may take beyond that.
 const PATIENCE_AFTER_REPAIR: Duration = Duration::from_mins(2);
-/// Between two looks at an execution.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// Prints where they differ. The exit code says whether they do, after the repair if there was one.
 pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
@@ -29,7 +26,8 @@ pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCod
     if let (false, Some(machine)) = (audit.disagreements.is_empty(), machine(options)) {
         let before = std::mem::take(&mut audit.disagreements);
         terminal.line(&differences(&before));
-        let summary = reconcile(&aws_sdk_sfn::Client::new(&config), machine, terminal).await?;
+        let states = aws_sdk_sfn::Client::new(&config);
+        let summary = reconcile::to_its_end(&account, &states, machine, terminal).await?;
         audit = look(&account, options, PATIENCE_AFTER_REPAIR).await?;
         repair = json!({"differences": before, "summary": summary});
     }
@@ -54,89 +52,9 @@ fn machine(options: &VerifyOptions) -> Option<&str> {
 
 async fn look(account: &Account, options: &VerifyOptions, patience: Duration) -> Result<Audit, Error> {
     let table = &options.ledger_table;
-    let sensors = ledger::read(&account.dynamodb, table).await?.loads;
+    let sensors = ledger::read(account, table).await?.loads;
     let sensors: Vec<String> = sensors.into_keys().collect();
-    ledger::audit(
-        &account.ec2_client,
-        &account.dynamodb,
-        table,
-        &sensors,
-        &[],
-        patience,
-    )
-    .await
-}
-
-/// Runs the state machine to its end: its summary, without what it has not done.
-async fn reconcile(
-    states: &aws_sdk_sfn::Client,
-    machine: &str,
-    terminal: &Terminal,
-) -> Result<Map<String, Value>, Error> {
-    let failed = |cause: String| Error::NoAnswer {
-        place: machine.to_owned(),
-        cause,
-    };
-    let started = states
-        .start_execution()
-        .state_machine_arn(machine)
-        .input(json!({"source": "mirrorstep ledger verify --repair"}).to_string())
-        .send()
-        .await
-        .map_err(|error| failed(refusal("StartExecution", &error)))?;
-    let arn = started.execution_arn;
-    terminal.step(&format!("{arn} runs"));
-    loop {
-        let execution = states
-            .describe_execution()
-            .execution_arn(&arn)
-            .send()
-            .await
-            .map_err(|error| failed(refusal("DescribeExecution", &error)))?;
-        match execution.status() {
-            ExecutionStatus::Running => tokio::time::sleep(EVERY).await,
-            ExecutionStatus::Succeeded => {
-                let output = execution.output().unwrap_or_default();
-                let mut summary: Map<String, Value> =
-                    serde_json::from_str(output).map_err(|error| Error::Unreadable {
-                        what: format!("the output of {arn}"),
-                        cause: error.to_string(),
-                        next: "look at the execution in the console",
-                    })?;
-                summary.retain(|_, count| *count != 0);
-                terminal.step(&format!("it has ended: {}", counts(&summary)));
-                return Ok(summary);
-            }
-            other => {
-                return Err(failed(format!(
-                    "{arn} has ended as {other}: {}: {}; look at it in the console, and redrive it or run this again",
-                    execution.error().unwrap_or("no error's name"),
-                    execution.cause().unwrap_or("no cause"),
-                )));
-            }
-        }
-    }
-}
-
-/// What Step Functions said, or why it did not come to that.
-fn refusal(call: &str, error: &(impl ProvideErrorMetadata + std::error::Error)) -> String {
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => {
-            format!("{call}: {code}: {message}; check the ARN, the Region and the permission")
-        }
-        _ => format!(
-            "{call}: {}; check the network, and run this again",
-            DisplayErrorContext(error)
-        ),
-    }
-}
-
-fn counts(summary: &Map<String, Value>) -> String {
-    let counts: Vec<_> = summary
-        .iter()
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    counts.join(", ")
+    ledger::audit(account, table, &sensors, &[], patience).await
 }
 
 fn differences(differ: &[String]) -> String {

@@ -64,7 +64,7 @@ impl World {
     ) -> Result<Self, Error> {
         let url = format!("{}/_sim/snapshot", stand_ins.ec2_endpoint());
         if options.ec2_endpoint.is_some() {
-            let world = Self::observe(&stand_ins.clients().ec2).await?;
+            let world = Self::observe(stand_ins.clients()).await?;
             if !world.sensors.is_empty() {
                 terminal.step(&format!(
                     "Using the world of {} as it is: {} targets, {} stopped instances",
@@ -149,7 +149,8 @@ impl World {
     }
 
     /// The world that an EC2 stand-in has already.
-    async fn observe(ec2: &aws_sdk_ec2::Client) -> Result<Self, Error> {
+    async fn observe(clients: &Clients) -> Result<Self, Error> {
+        let ec2 = &clients.ec2;
         let targets: Vec<_> = ec2
             .describe_traffic_mirror_targets()
             .into_paginator()
@@ -198,7 +199,7 @@ impl World {
                 .and_then(|filter| filter.traffic_mirror_filter_id())
                 .map(str::to_owned),
             stopped: instances_in(ec2, InstanceStateName::Stopped).await?,
-            sessions_before: ledger::sessions(ec2).await?,
+            sessions_before: ledger::sessions(&clients.account()).await?,
             ..Self::default()
         })
     }
