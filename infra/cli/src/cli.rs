@@ -13,8 +13,7 @@ use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
 pub use deployment::DeploymentOptions;
 pub use operate::{
-    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, ReplayOptions, ReportOptions,
-    StatusOptions, TriggerOptions,
+    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, StatusOptions, TriggerOptions,
 };
 
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
@@ -81,18 +80,12 @@ pub enum Command {
     /// Tell what happened to an interface: the ledger's events beside its executions.
     #[command(after_help = HISTORY_HELP)]
     History(HistoryOptions),
-    /// Run failed executions again, each in the right way: from the step that failed, or anew.
-    #[command(after_help = REPLAY_HELP)]
-    Replay(ReplayOptions),
     /// Put the event of a start on the bus for instances that run already, in waves that EC2's limits allow.
     #[command(after_help = TRIGGER_HELP)]
     Trigger(TriggerOptions),
     /// Bring the ledger and EC2 together again now, and show the summary.
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(ReconcileOptions),
-    /// Write one self-contained HTML page: coverage, loads over time, what is not mirrored and why, what failed.
-    #[command(after_help = REPORT_HELP)]
-    Report(ReportOptions),
     /// Check the account before deployment, or a deployment's settings: each finding with its fix. Changes nothing.
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorOptions),
@@ -152,15 +145,6 @@ const HISTORY_HELP: &str = "Examples:
   mirrorstep history eni-0123456789abcdef0
   mirrorstep history eni-0123456789abcdef0 --json";
 
-const REPLAY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  all that was replayed has succeeded, or was started with --no-wait
-  1  something failed again, or cannot be replayed
-
-Examples:
-  mirrorstep replay --failed --since 2h --dry-run
-  mirrorstep replay --failed --since 2h
-  mirrorstep replay eni-0123456789abcdef0-4f1c9a...";
-
 const TRIGGER_HELP: &str = "Examples:
   mirrorstep trigger i-0123456789abcdef0
   mirrorstep trigger --tag environment=prod --dry-run
@@ -173,10 +157,6 @@ const RECONCILE_HELP: &str = "Exit status, beside those that `mirrorstep --help`
 Examples:
   mirrorstep reconcile
   mirrorstep reconcile --json";
-
-const REPORT_HELP: &str = "Examples:
-  mirrorstep report
-  mirrorstep report --out mirroring.html --since 30d --profile audit";
 
 const DOCTOR_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing stands in the way
@@ -215,10 +195,9 @@ const LOCAL_EXAMPLES: &str = "Examples:
   mirrorstep local --parameter TargetIds=                what a missing setting looks like
   mirrorstep local --json                                one line of JSON with the environment, for a program";
 
-const EXPLAIN_HELP: &str = "Exit status:
+const EXPLAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  the question is answered, whatever the verdicts are
-  1  it cannot be: AWS refuses, or the snapshot cannot be read, or there is no such interface
-  2  the command line is wrong
+  1  the snapshot cannot be read, or has no such interface
 
 Examples:
   mirrorstep explain --interface eni-0123456789abcdef0
@@ -231,10 +210,8 @@ A snapshot is made by `mirrorstep snapshot`, or of the outputs of the AWS CLI:
     jq -s add > network.json                             of a managed prefix list add the entries,
                                                          {\"PrefixListEntries\": {\"pl-…\": [{\"Cidr\": …}]}}";
 
-const SNAPSHOT_HELP: &str = "Exit status:
+const SNAPSHOT_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  the snapshot is printed whole
-  1  it cannot be made: AWS refuses, or there is no such instance or interface
-  2  the command line is wrong
 
 Examples:
   mirrorstep snapshot --instance i-0123456789abcdef0 > network.json
@@ -242,20 +219,17 @@ Examples:
   mirrorstep snapshot --instance i-0123456789abcdef0 |
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
 
-const DRAIN_HELP: &str = "Exit status:
+const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  no session is left on the sensor
-  1  some cannot be moved, or AWS refuses
-  2  the command line is wrong
+  1  some cannot be moved
 
 Examples:
   mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
   mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
   mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --cancel";
 
-const REBALANCE_HELP: &str = "Exit status:
+const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing is left to even out
-  1  AWS refuses
-  2  the command line is wrong
 
 Examples:
   mirrorstep rebalance --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
@@ -295,10 +269,9 @@ pub struct MoveOptions {
     pub aws: AwsOptions,
 }
 
-const VERIFY_HELP: &str = "Exit status:
+const VERIFY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  ledger and EC2 agree, after the repair if there was one
-  1  they differ, or they cannot be read
-  2  the command line is wrong
+  1  they differ
 
 Examples:
   mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL

@@ -1,6 +1,6 @@
 //! How a deployment stands at one moment: its sensors, the interfaces that run, and whether both sides agree.
 //!
-//! `mirrorstep status` prints it, and `mirrorstep report` makes a page of it.
+//! `mirrorstep status` prints it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -391,14 +391,14 @@ impl<'a> Survey<'a> {
     ) -> (Coverage, Option<String>) {
         let left_out = id.parse::<InterfaceId>().ok().and_then(|id| {
             let own = description.map_or(&[][..], |description| &description.tag_set);
-            consent_verdict(&id, &instance.tags, &self.consent, "its instance's")
+            consent_verdict(&id, &instance.tags, &self.consent, "its instance")
                 .or_else(|| {
                     // An instance without the tag to opt in is told by the line above.
                     let opt_out = Consent {
                         opt_in: None,
                         ..self.consent.clone()
                     };
-                    consent_verdict(&id, own, &opt_out, "its own")
+                    consent_verdict(&id, own, &opt_out, "it")
                 })
                 .or_else(|| type_verdict(&id, interface_type))
         });

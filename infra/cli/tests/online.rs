@@ -494,7 +494,7 @@ async fn a_wrong_question_says_what_is_wrong_with_it() {
     for command in ["snapshot", "explain"] {
         aws.refused(
             &[command, "--interface", interface],
-            1,
+            3,
             &["us-east-1", "shows no network interface", interface, "--region"],
         )
         .await;
@@ -518,7 +518,7 @@ async fn a_wrong_question_says_what_is_wrong_with_it() {
     ];
     aws.refused(
         &unknown,
-        1,
+        3,
         &["shows no instances", instance, "i-0fffffffffffffff2"],
     )
     .await;
@@ -559,12 +559,13 @@ async fn a_refusal_of_ec2_names_the_call_the_cause_and_the_next_step() {
         aws.fails(action, refusal("UnauthorizedOperation", words, 403), u64::MAX);
         let allow = format!("allow ec2:{action} to");
         let arguments = [question.as_slice(), &["--local-zone-only", "false"]].concat();
-        aws.refused(&arguments, 1, &[action, words.trim_end_matches('.'), &allow])
+        aws.refused(&arguments, 5, &[action, words.trim_end_matches('.'), &allow])
             .await;
     }
-    for (fault, words) in [
+    for (fault, code, words) in [
         (
             refusal("RequestExpired", "Request has expired.", 400),
+            4,
             &["credentials have expired", "RequestExpired", "sign in again"][..],
         ),
         (
@@ -573,6 +574,7 @@ async fn a_refusal_of_ec2_names_the_call_the_cause_and_the_next_step() {
                 "AWS was not able to validate the provided access credentials",
                 401,
             ),
+            4,
             &[
                 "does not accept the credentials",
                 "AuthFailure",
@@ -581,12 +583,17 @@ async fn a_refusal_of_ec2_names_the_call_the_cause_and_the_next_step() {
         ),
         (
             refusal("InvalidParameterValue", "no", 400),
+            1,
             &["refuses", "InvalidParameterValue: no"],
         ),
     ] {
         aws.fails("DescribeTrafficMirrorTargets", fault, 1);
-        aws.refused(&question, 1, &[&["DescribeTrafficMirrorTargets"], words].concat())
-            .await;
+        aws.refused(
+            &question,
+            code,
+            &[&["DescribeTrafficMirrorTargets"], words].concat(),
+        )
+        .await;
     }
 }
 
@@ -603,7 +610,7 @@ async fn throttling_is_ridden_out() {
     aws.fails("DescribeInstances", Fault::Throttle, u64::MAX);
     aws.refused(
         &question,
-        1,
+        6,
         &["DescribeInstances", "rate of calls", "in a minute"],
     )
     .await;
@@ -626,7 +633,7 @@ async fn the_account_is_found_as_the_aws_cli_finds_it() {
     let aws = Aws::with(&world).await.without(&keys);
     aws.refused(
         &question,
-        1,
+        4,
         &[
             "no AWS credentials",
             "--profile",
@@ -636,7 +643,7 @@ async fn the_account_is_found_as_the_aws_cli_finds_it() {
     )
     .await;
     let aws = Aws::with(&world).await.without(&["AWS_REGION"]);
-    aws.refused(&question, 1, &["no AWS Region", "--region", "AWS_REGION"])
+    aws.refused(&question, 4, &["no AWS Region", "--region", "AWS_REGION"])
         .await;
     aws.answer(&[&question[..], &["--region", "eu-west-1"]].concat())
         .await;
@@ -649,15 +656,15 @@ async fn the_account_is_found_as_the_aws_cli_finds_it() {
         .await;
     // Not by the credentials in the environment, which may be another account's.
     let unknown = [&question[..], &["--profile", "nobody"]].concat();
-    aws.refused(&unknown, 1, &["no AWS credentials", "profile nobody"])
+    aws.refused(&unknown, 4, &["no AWS credentials", "profile nobody"])
         .await;
     let aws = aws.without(&keys).set("AWS_PROFILE", "audit");
     aws.answer(&question).await;
     let aws = aws.set("AWS_PROFILE", "nobody");
-    aws.refused(&question, 1, &["no AWS credentials", "profile nobody"])
+    aws.refused(&question, 4, &["no AWS credentials", "profile nobody"])
         .await;
     let aws = aws.set("AWS_PROFILE", "sso");
-    aws.refused(&question, 1, &["SSO", "aws configure export-credentials"])
+    aws.refused(&question, 4, &["SSO", "aws configure export-credentials"])
         .await;
 }
 
@@ -681,13 +688,13 @@ async fn an_endpoint_that_does_not_answer_is_named() {
     ];
     aws.refused(
         &[&question[..], &[&url]].concat(),
-        1,
+        6,
         &[&words[..], &[&url]].concat(),
     )
     .await;
     aws.refused(
         &[&question[..], &["nonsense"]].concat(),
-        1,
+        6,
         &["nonsense", "scheme"],
     )
     .await;

@@ -9,7 +9,7 @@ pub mod killer;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -105,11 +105,16 @@ impl Stack {
         }
     }
 
-    /// Runs this project's own command against the stack: its answer as JSON.
-    pub fn mirrorstep(&self, arguments: &[&str]) -> Value {
+    /// Runs this project's own command against the stack.
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = mirrorstep();
         self.set_environment_of(command.args(arguments));
-        let output = command.output().expect("mirrorstep runs");
+        command.output().expect("mirrorstep runs")
+    }
+
+    /// Runs this project's own command against the stack: its answer as JSON.
+    pub fn mirrorstep(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!(
                 "mirrorstep {}: {error}: {}",

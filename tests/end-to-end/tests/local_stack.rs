@@ -170,6 +170,8 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     wrong_settings_are_named(&stack, &single);
     an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(&stack, &single);
     a_counter_that_somebody_changed_is_found_and_repaired(&stack);
+    let single = an_instance_of_one_interface(&stack);
+    an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(&stack, &single);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -465,4 +467,115 @@ fn a_counter_that_somebody_changed_is_found_and_repaired(stack: &Stack) {
         repaired["repair"]["differences"], verified["differences"],
         "{repaired}"
     );
+}
+
+fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &Stack, pattern: &Value) {
+    let mirrored = pattern["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        .as_str()
+        .unwrap();
+    let status = stack.mirrorstep(&["status", "--json"]);
+    assert_eq!(status["ok"], true, "{status}");
+    assert_eq!(stack.run(&["status"]).status.code(), Some(0));
+    let shown = status["interfaces"].as_array().unwrap();
+    let shown = shown
+        .iter()
+        .find(|interface| interface["interfaceId"] == mirrored)
+        .unwrap();
+    assert_eq!(shown["state"], "mirrored", "{shown}");
+
+    // Nothing comes in any more at any sensor.
+    let groups = stack.aws(&["ec2", "describe-security-groups"]);
+    let closed: Vec<(&str, String)> = groups["SecurityGroups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|group| group["GroupName"].as_str().unwrap().starts_with("sensor"))
+        .filter(|group| !group["IpPermissions"].as_array().unwrap().is_empty())
+        .map(|group| {
+            (
+                group["GroupId"].as_str().unwrap(),
+                group["IpPermissions"].to_string(),
+            )
+        })
+        .collect();
+    let change = |action: &str| {
+        for (group, permissions) in &closed {
+            stack.aws(&[
+                "ec2",
+                action,
+                "--group-id",
+                group,
+                "--ip-permissions",
+                permissions,
+            ]);
+        }
+    };
+    let can_be_received = || {
+        let explained = stack.mirrorstep(&["explain", "--json", "--interface", mirrored]);
+        !explained["picked"].is_null()
+    };
+    change("revoke-security-group-ingress");
+    stack.until("the sensors are closed", || (!can_be_received()).then_some(()));
+
+    let (_, failed) = run_instance_like(stack, pattern);
+    assert_eq!(failed["error"], "NoEligibleSensor", "{failed}");
+    let input = read(&failed["input"]);
+    let (interface, instance) = (
+        input["interfaceId"].as_str().unwrap(),
+        input["instanceId"].as_str().unwrap(),
+    );
+    let status = stack.mirrorstep(&["status", "--json"]);
+    assert_eq!(
+        (&status["ok"], &status["coverage"]["uncovered"]),
+        (&json!(false), &json!(1))
+    );
+    let words = stack.run(&["status"]);
+    assert_eq!(words.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&words.stdout);
+    let line = words.lines().find(|line| line.contains(interface)).unwrap();
+    for word in [instance, "not mirrored", "by security-group"] {
+        assert!(line.contains(word), "{line}");
+    }
+
+    change("authorize-security-group-ingress");
+    stack.until("the sensors are open", || can_be_received().then_some(()));
+    let triggered = stack.mirrorstep(&["trigger", instance, "--json"]);
+    assert_eq!(triggered["sent"], 1, "{triggered}");
+    stack.until("everything is mirrored", || {
+        (stack.mirrorstep(&["status", "--json"])["ok"] == true).then_some(())
+    });
+    let summary = stack.mirrorstep(&["reconcile", "--json"]);
+    assert_eq!(
+        summary.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["instances"],
+        "{summary}"
+    );
+    what_is_not_there_is_said_by_the_exit_code(stack);
+}
+
+fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
+    for (arguments, code, words) in [
+        (&["status", "--stack", "nobodys"][..], 3, "no stack nobodys"),
+        (
+            &["trigger", "i-00000000000000001"],
+            3,
+            "no instance i-00000000000000001",
+        ),
+        (
+            &["reconcile", "--endpoint-url", "http://127.0.0.1:9"],
+            6,
+            "cannot be reached",
+        ),
+        (&["status", "--profile", "nobody"], 4, "no AWS credentials"),
+        (&["trigger"], 2, "--all"),
+    ] {
+        let output = stack.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        if code != 2 {
+            assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The options of the commands that watch over a deployment and act on it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
@@ -60,33 +59,6 @@ pub struct HistoryOptions {
     pub deployment: DeploymentOptions,
 }
 
-/// The options of `mirrorstep replay`.
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("which").args(["executions", "failed"]).required(true))]
-pub struct ReplayOptions {
-    /// Executions, each by its ARN or its name.
-    #[arg(value_name = "EXECUTION")]
-    pub executions: Vec<String>,
-    /// Every execution that failed, timed out or was aborted, and that no later one has made good.
-    #[arg(long)]
-    pub failed: bool,
-    /// With --failed: only executions that started within this time, such as 90m, 24h or 7d.
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
-    pub since: Duration,
-    /// Say what would be done, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not wait for the outcome.
-    #[arg(long)]
-    pub no_wait: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Which deployment is meant.
-    #[command(flatten)]
-    pub deployment: DeploymentOptions,
-}
-
 /// The options of `mirrorstep trigger`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").args(["instances", "all", "tag"]).required(true))]
@@ -117,20 +89,6 @@ pub struct ReconcileOptions {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Which deployment is meant.
-    #[command(flatten)]
-    pub deployment: DeploymentOptions,
-}
-
-/// The options of `mirrorstep report`.
-#[derive(Debug, Args)]
-pub struct ReportOptions {
-    /// Where the page is written.
-    #[arg(long, value_name = "FILE", default_value = "report.html")]
-    pub out: PathBuf,
-    /// How far back failed executions are looked for, such as 24h or 7d.
-    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
-    pub since: Duration,
     /// Which deployment is meant.
     #[command(flatten)]
     pub deployment: DeploymentOptions,

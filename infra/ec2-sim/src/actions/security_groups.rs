@@ -240,14 +240,7 @@ fn read_group(world: &World, account: &str, pair: &Params) -> Result<UserIdGroup
 /// for all protocols has no ports.
 fn protocol_and_ports(params: &Params) -> Result<IpPermission, ApiError> {
     let asked = params.need("IpProtocol")?;
-    let ip_protocol = match asked {
-        "6" => "tcp",
-        "17" => "udp",
-        "1" => "icmp",
-        "58" => "icmpv6",
-        "all" => "-1",
-        other => other,
-    };
+    let ip_protocol = protocol_name(asked);
     let known = matches!(ip_protocol, "-1" | "tcp" | "udp" | "icmp" | "icmpv6");
     if !known && ip_protocol.parse::<u8>().is_err() {
         return Err(ApiError::invalid(format!(
@@ -277,6 +270,18 @@ fn protocol_and_ports(params: &Params) -> Result<IpPermission, ApiError> {
         to_port: to_port.filter(|_| has_ports),
         ..IpPermission::default()
     })
+}
+
+/// The numbers of the well-known protocols become their names.
+fn protocol_name(asked: &str) -> &str {
+    match asked {
+        "6" => "tcp",
+        "17" => "udp",
+        "1" => "icmp",
+        "58" => "icmpv6",
+        "all" => "-1",
+        other => other,
+    }
 }
 
 /// A permission taken apart into permissions with one source each.
@@ -337,7 +342,8 @@ fn rule_text(rule: &IpPermission) -> String {
     let port = |port: Option<i32>| port.map_or_else(|| "-".to_owned(), |port| port.to_string());
     format!(
         "peer: {peer}, {}, from port: {}, to port: {}, ALLOW",
-        rule.ip_protocol,
+        // A loaded snapshot may hold the number.
+        protocol_name(&rule.ip_protocol),
         port(rule.from_port),
         port(rule.to_port)
     )
