@@ -1,11 +1,14 @@
-//! The operator's tool: `mirrorstep demo`, `mirrorstep local`, `mirrorstep explain`, `mirrorstep snapshot` and
-//! `mirrorstep ledger verify`.
+//! The operator's tool, the command `mirrorstep`.
 //!
-//! The first two run the real thing on one machine: the real function binaries under the real state machines,
-//! deployed from the real template, on local stand-ins for AWS. Most of this crate is what that takes: [`stack`]
-//! builds, starts and ends it, [`scenario`] makes up a world for it, [`watch`] waits for the executions, and
-//! [`judgement`] judges what came out. The others need nothing of that: [`mod@collect`] asks [`aws`] for what decides, and
-//! [`mod@explain`] decides, or [`snapshot`] prints it.
+//! `demo` and `local` run the real thing on one machine: the real function binaries under the real state machines,
+//! deployed from the real template, on local stand-ins for AWS. [`stack`] builds, starts and ends it, [`scenario`] makes
+//! up a world for it, [`watch`] waits for the executions, and [`judgement`] judges what came out.
+//!
+//! `explain` and `snapshot` are about one account's network: [`mod@collect`] asks [`aws`] for what decides, and
+//! [`mod@explain`] decides.
+//!
+//! The others are about a deployment, which [`deployment`] finds by its stack: [`overview`] says how it stands,
+//! [`executions`] what ran, [`ledger`] whether its two sides agree.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -64,7 +64,9 @@ aws stepfunctions start-execution --state-machine-arn {machine} --input '{event}
 # What became of every interface, and what EC2 holds:
 aws stepfunctions list-executions --state-machine-arn {interface_machine}
 aws ec2 describe-traffic-mirror-sessions
-aws dynamodb scan --table-name {table}\n",
+aws dynamodb scan --table-name {table}
+# How it all stands:
+mirrorstep status\n",
         exports = exports.join("\n"),
         interface_machine = stack.outputs.mirror_interface_state_machine_arn,
         table = stack.outputs.ledger_table,
