@@ -18,7 +18,7 @@ use crate::aws::Account;
 use crate::cli::{ExplainOptions, Unverifiable};
 use crate::collect::{Wanted, collect};
 use crate::error::Error;
-use crate::terminal::print;
+use crate::terminal::{print, printable};
 
 /// Prints the answer. It ends well whatever the verdicts are.
 pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
@@ -174,17 +174,4 @@ fn verdict_name(verdict: &Verdict) -> String {
         Some(Ok(serde_json::Value::String(name))) => name,
         Some(_) => "rejected".to_owned(),
     }
-}
-
-/// Texts of a snapshot are anyone's: nothing in them is to steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                letter
-            }
-        })
-        .collect()
 }

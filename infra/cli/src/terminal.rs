@@ -18,6 +18,19 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Texts of a snapshot or of AWS are anyone's: nothing in them is to steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
 /// Standard error, and whether a person looks at it.
 #[derive(Debug)]
 pub struct Terminal {
