@@ -270,7 +270,7 @@ fn no_credentials(error: &CredentialsError, profile: Option<&str>) -> Error {
 }
 
 /// What EC2, or a program that makes credentials, has to say, within a sentence of ours.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let words: Vec<_> = text
         .split(|letter: char| letter.is_whitespace() || letter.is_control())
         .filter(|word| !word.is_empty())

@@ -1,12 +1,209 @@
-//! `mirrorstep history`.
+//! `mirrorstep history`: what happened to one interface, by the ledger's events and the executions for it.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent};
+use serde_json::{Value, json};
+
+use crate::audit::{before, end};
+use crate::aws::Service;
 use crate::cli::HistoryOptions;
+use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::terminal::Terminal;
+use crate::executions::{self, Execution, Machine, Wanted, short_name, to_the_second};
+use crate::ledger::parse;
+use crate::terminal::{Terminal, print, printable};
+
+/// Step Functions shows an execution for so long after its end.
+const SHOWN_FOR: Duration = Duration::from_hours(90 * 24);
+
+/// What the ledger holds of an interface.
+#[derive(Debug, Default)]
+struct Recorded {
+    assignment: Option<Assignment>,
+    events: Vec<LedgerEvent>,
+}
+
+/// One line of the table.
+struct Line {
+    at: Timestamp,
+    what: String,
+    execution: String,
+}
 
 /// Runs the command.
-pub async fn run(_options: &HistoryOptions, _terminal: &Terminal) -> Result<ExitCode, Error> {
-    Ok(ExitCode::FAILURE)
+pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let deployment = Deployment::find(&options.deployment).await?;
+    let interface = options.interface.as_str();
+    let recorded = recorded(&deployment, interface).await?;
+    // An execution that failed before the first event is a part of the history too, and so the ledger does not say
+    // how far back to look.
+    let wanted = Wanted {
+        machines: &[Machine::MirrorInterface],
+        failed: false,
+        since: before(Timestamp::now(), SHOWN_FOR),
+        instance: None,
+        interface: Some(interface),
+    };
+    let executions = executions::list(&deployment, &wanted, terminal).await?;
+    let Recorded { assignment, events } = &recorded;
+    if assignment.is_none() && events.is_empty() && executions.is_empty() {
+        return Err(Error::NotShown {
+            service: Service::DYNAMODB.name,
+            what: format!("interface {interface}"),
+            place: format!("the ledger {}", deployment.outputs.ledger_table),
+        });
+    }
+    print(&if options.json {
+        in_json(interface, &recorded, &executions)
+    } else {
+        in_words(interface, &recorded, &executions)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The interface's assignment and events, as they are now.
+async fn recorded(deployment: &Deployment, interface: &str) -> Result<Recorded, Error> {
+    let items: Vec<_> = deployment
+        .account
+        .dynamodb
+        .query()
+        .table_name(&deployment.outputs.ledger_table)
+        .key_condition_expression("pk = :pk")
+        .expression_attribute_values(":pk", AttributeValue::S(format!("ENI#{interface}")))
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send()
+        .try_collect()
+        .await
+        .map_err(deployment.account.refusal(&Service::DYNAMODB, "Query"))?;
+    let mut recorded = Recorded::default();
+    for item in items {
+        let sort_key = item.get("sk").and_then(|value| value.as_s().ok()).cloned();
+        match sort_key.as_deref() {
+            Some("ASSIGNMENT") => recorded.assignment = Some(parse(item)?),
+            Some(key) if key.starts_with("EVENT#") => recorded.events.push(parse(item)?),
+            _ => {}
+        }
+    }
+    recorded.events.sort_by_key(|event| event.version);
+    Ok(recorded)
+}
+
+/// What has happened, in words.
+fn event_in_words(change: &Change) -> String {
+    match change {
+        Change::Reserved {
+            target_id,
+            generation,
+            session_number,
+            ..
+        } => format!("reserved on {target_id}, generation {generation}, session number {session_number}"),
+        Change::Activated { session_id } => format!("active as {session_id}"),
+        Change::Adopted {
+            target_id,
+            generation,
+            session_id,
+            session_number,
+            ..
+        } => format!(
+            "adopted {session_id} to {target_id}, generation {generation}, session number {session_number}"
+        ),
+        Change::Moved { target_id, reason } => format!("moved to {target_id}: {reason}"),
+        Change::Released { reason } => format!("released: {reason}"),
+    }
+}
+
+fn execution_in_words(execution: &Execution) -> String {
+    match (execution.stopped, execution.outcome()) {
+        (None, _) => format!("execution started, {}", execution.status.as_str()),
+        (Some(_), Some(outcome)) => format!("execution ended: {outcome}"),
+        (Some(_), None) => match end(execution).as_str() {
+            "" => format!("execution ended: {}", execution.status.as_str()),
+            end => format!("execution failed: {end}"),
+        },
+    }
+}
+
+fn assignment_in_words(assignment: Option<&Assignment>) -> String {
+    let Some(assignment) = assignment.filter(|assignment| assignment.is_live()) else {
+        return "no assignment".to_owned();
+    };
+    let Assignment {
+        state,
+        target_id,
+        generation,
+        session_number,
+        ..
+    } = assignment;
+    let session = assignment.session_id.as_ref().map_or_else(
+        || format!("session number {session_number}"),
+        |id| format!("{id}, session number {session_number}"),
+    );
+    let state = match state {
+        AssignmentState::Reserved => "reserved",
+        AssignmentState::Active => "active",
+        AssignmentState::Released => "released",
+    };
+    format!("{state} on {target_id}, {session}, generation {generation}")
+}
+
+/// Events and executions in the order of time. What an execution did comes before its end.
+fn lines(recorded: &Recorded, executions: &[Execution]) -> Vec<Line> {
+    let events = recorded.events.iter().map(|event| Line {
+        at: event.at,
+        what: event_in_words(&event.change),
+        execution: short_name(&event.execution_arn).to_owned(),
+    });
+    let executions = executions.iter().map(|execution| Line {
+        at: execution.stopped.unwrap_or(execution.started),
+        what: execution_in_words(execution),
+        execution: execution.name.clone(),
+    });
+    let mut lines: Vec<Line> = events.chain(executions).collect();
+    lines.sort_by_key(|line| line.at);
+    lines
+}
+
+fn in_words(interface: &str, recorded: &Recorded, executions: &[Execution]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["time", "what", "by"]);
+    for line in lines(recorded, executions) {
+        table.add_row([
+            to_the_second(line.at),
+            printable(&line.what),
+            printable(&line.execution),
+        ]);
+    }
+    // Names are copied: they stay in one piece.
+    for (at, column) in table.column_iter_mut().enumerate() {
+        if at != 1 {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    let mut text = format!(
+        "{interface}: {}\n",
+        printable(&assignment_in_words(recorded.assignment.as_ref()))
+    );
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{table}");
+    text
+}
+
+fn in_json(interface: &str, recorded: &Recorded, executions: &[Execution]) -> String {
+    let executions: Vec<Value> = executions.iter().rev().map(Execution::in_json).collect();
+    json!({
+        "interfaceId": interface, "assignment": recorded.assignment, "events": recorded.events,
+        "executions": executions,
+    })
+    .to_string()
 }

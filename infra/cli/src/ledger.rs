@@ -225,7 +225,10 @@ fn is_of_interface(item: &std::collections::HashMap<String, AttributeValue>) -> 
     key.is_some_and(|key| key.starts_with("ENI#"))
 }
 
-fn parse<T: DeserializeOwned>(item: std::collections::HashMap<String, AttributeValue>) -> Result<T, Error> {
+/// An item of the ledger in its own type.
+pub(crate) fn parse<T: DeserializeOwned>(
+    item: std::collections::HashMap<String, AttributeValue>,
+) -> Result<T, Error> {
     let key = item
         .get("pk")
         .and_then(|value| value.as_s().ok())

@@ -1,0 +1,174 @@
+//! What a person is to do about an error, by its name.
+
+use mirrorstep_core::ErrorName;
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+
+/// What to do about an execution that ended with this error.
+pub fn advice(error: &str) -> &'static str {
+    let name: Result<ErrorName, serde::de::value::Error> = ErrorName::deserialize(error.into_deserializer());
+    match name {
+        Ok(name) => of_a_stage(name),
+        Err(_) => of_the_platform(error),
+    }
+}
+
+fn of_a_stage(name: ErrorName) -> &'static str {
+    match name {
+        ErrorName::InstanceNotFound => {
+            "EC2 does not show the instance or the interface. Check that it still exists, and in this Region. If it \
+             does, start a new execution with the same input. If it does not, there is nothing to do."
+        }
+        ErrorName::Ec2Throttled => {
+            "EC2 has refused for the rate of calls for a long time. Find out in CloudTrail who makes so many calls \
+             in this account, and wait until it is over. Then redrive the execution."
+        }
+        ErrorName::Ec2Unavailable => {
+            "EC2 has failed or not answered for a long time. Look at the AWS Health Dashboard and at the functions' \
+             way to EC2. Redrive the execution when the outage is over."
+        }
+        ErrorName::LedgerContention => {
+            "Others wrote the same entries of the ledger again and again. Redrive the execution when fewer \
+             instances start at once. If it happens again, compare the ledger with `mirrorstep ledger verify`."
+        }
+        ErrorName::LedgerUnavailable => {
+            "DynamoDB has failed, throttled or not answered for a long time. Look at the table's metrics and at the \
+             AWS Health Dashboard. Redrive the execution when the outage is over."
+        }
+        ErrorName::SensorFull => {
+            "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \
+             Then start a new execution with the same input: it picks afresh."
+        }
+        ErrorName::SensorUncounted => {
+            "The sessions of a sensor could not be counted. Run `mirrorstep reconcile`, which counts them. Then \
+             redrive the execution."
+        }
+        ErrorName::ReservationStale => {
+            "The reservation was changed by somebody else meanwhile. Start a new execution with the same input: it \
+             begins with the sessions that the interface has now."
+        }
+        ErrorName::SourceNotMirrorable => {
+            "EC2 refuses the interface as a mirror source: the cause says why. Most often the instance type cannot \
+             be mirrored, and there is nothing to do. After a change of type start a new execution with the same \
+             input."
+        }
+        ErrorName::NoEligibleSensor => {
+            "Every target was turned down: the rejections say by which rule. Open the security group, the network \
+             ACL or the route that they name, or add a sensor. `mirrorstep explain --interface ENI` prints the \
+             commands that let the packets in, and what would be decided now. Then start a new execution with the \
+             same input: a redrive would not look at the network again."
+        }
+        ErrorName::QuotaExceeded => {
+            "A quota of AWS is reached: the cause says which. Have it raised, or make room by deleting sessions \
+             that are not needed. Then start a new execution with the same input."
+        }
+        ErrorName::AccessDenied => {
+            "The function's role lacks a permission: the cause names the action. Grant it, and look for a service \
+             control policy that denies it. Then redrive the execution; one that gave its reservation back (state \
+             ReleaseSession) is to be started anew with the same input."
+        }
+        ErrorName::InvalidConfiguration => {
+            "A setting of the stack is missing, malformed, or names what does not exist: the cause says which. \
+             Correct the stack's parameter and update the stack. Then start a new execution with the same input."
+        }
+        ErrorName::InvalidEvent => {
+            "The input is not what the state machine takes: the cause says what is wrong. Correct the event and \
+             start a new execution with it. A redrive would fail in the same way."
+        }
+    }
+}
+
+/// Names that Step Functions and Lambda give (Step Functions guide, "Handling errors in workflows").
+fn of_the_platform(error: &str) -> &'static str {
+    match error {
+        "States.Timeout" | "Sandbox.Timedout" => {
+            "A function or the whole execution has taken too long: EC2, DynamoDB or Lambda was slow or not there. \
+             Look at the retries above and at the AWS Health Dashboard. Redrive the execution when the outage is \
+             over."
+        }
+        "ABORTED" => {
+            "Somebody stopped it. Redrive the execution to go on from where it was stopped, or start a new one with \
+             the same input."
+        }
+        "Lambda.TooManyRequestsException" => {
+            "Lambda has refused for too many concurrent functions for a long time. Have the account's concurrency \
+             raised, or wait until fewer functions run. Then redrive the execution."
+        }
+        "Lambda.ResourceNotFoundException" => {
+            "A function of the stack is not there. Update the stack so that it is made again. Then redrive the \
+             execution."
+        }
+        "States.DataLimitExceeded" => {
+            "The state has become larger than Step Functions allows: there are too many targets of too many kinds. \
+             Name fewer targets in the stack's parameters. Then start a new execution with the same input."
+        }
+        "States.Permissions" | "Lambda.AccessDeniedException" => {
+            "The state machine's role lacks a permission: the cause names the action. Update the stack, or grant \
+             it. Then redrive the execution."
+        }
+        _ if error.starts_with("Lambda.") => {
+            "Lambda itself has failed for a long time. Look at the AWS Health Dashboard. Redrive the execution when \
+             the outage is over."
+        }
+        _ if error.starts_with("Runtime.") => {
+            "A function's process has died again and again, before it could say why. Read the function's log for \
+             the execution's ARN, and check its memory and its build. Then redrive the execution."
+        }
+        _ if error.starts_with("StepFunctions.") || error == "States.TaskFailed" => {
+            "A call of the state machine to another service has failed for a long time: the cause says which. Grant \
+             the permission that it names, or wait until the outage is over. Then redrive the execution."
+        }
+        _ if error.starts_with("States.") => {
+            "The definition does not fit what a state was given: the state machines and the functions are not of \
+             the same version. Update the stack from one checkout. Then start a new execution with the same input."
+        }
+        _ => {
+            "This error is not one that mirrorstep knows. Read the cause, and the functions' log for the \
+             execution's ARN. After an outage redrive the execution; after a change to the network, the sensors or \
+             the stack start a new one with the same input. Both are safe."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDRIVE: [&str; 6] = [
+        "Ec2Throttled",
+        "Ec2Unavailable",
+        "LedgerUnavailable",
+        "States.Timeout",
+        "Lambda.ServiceException",
+        "Runtime.ExitError",
+    ];
+    const START_ANEW: [&str; 5] = [
+        "NoEligibleSensor",
+        "QuotaExceeded",
+        "InvalidConfiguration",
+        "SensorFull",
+        "ReservationStale",
+    ];
+
+    #[test]
+    fn after_an_outage_an_execution_is_redriven_and_after_a_change_started_anew() {
+        for error in REDRIVE {
+            let advice = advice(error);
+            assert!(
+                advice.to_lowercase().contains("redrive the execution"),
+                "{error}: {advice}"
+            );
+            assert!(!advice.contains("new execution"), "{error}: {advice}");
+        }
+        for error in START_ANEW {
+            let advice = advice(error);
+            assert!(
+                advice.to_lowercase().contains("start a new execution"),
+                "{error}: {advice}"
+            );
+            assert!(!advice.contains("edrive the execution"), "{error}: {advice}");
+        }
+        assert!(advice("InvalidEvent").contains("Correct the event"));
+        assert!(advice("Heaven.Fell").contains("not one that mirrorstep knows"));
+    }
+}
