@@ -107,6 +107,9 @@ pub struct DoctorOptions {
     /// The filter of the sessions, as FilterId.
     #[arg(long, value_name = "TMF", requires = "sensors")]
     pub filter: Option<FilterId>,
+    /// Whether only sensors in an interface's zone are used, as LocalZoneOnly. Without it as by default: true.
+    #[arg(long, value_name = "true|false", requires = "sensors", num_args = 1)]
+    pub local_zone_only: Option<bool>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
