@@ -169,8 +169,8 @@ where
         "trafficmirrorsessionlimitexceeded" => (
             ErrorName::QuotaExceeded,
             format!(
-                "the account has as many traffic mirror sessions as EC2 allows in this Region: {words}; ask for a \
-                 higher quota in Service Quotas"
+                "the account has as many traffic mirror sessions as EC2 allows in this Region: {words}; this quota \
+                 cannot be raised: delete sessions that are not needed, or opt instances out"
             ),
         ),
         "invalidnetworkinterfaceid.notfound" => (

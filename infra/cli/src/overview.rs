@@ -498,30 +498,27 @@ fn verdict(explanation: &Explanation, interface: &Interface) -> (Coverage, Optio
     if let Some(left_out) = &explanation.left_out {
         return told(left_out.clone());
     }
-    let reason = match &explanation.picked {
-        Some(picked) => format!(
+    let reason = if let Some(picked) = &explanation.picked {
+        format!(
             "{picked} could receive it: `mirrorstep trigger {}` has it mirrored",
             interface.instance_id
-        ),
-        None => {
-            let mut by_rule: BTreeMap<String, usize> = BTreeMap::new();
-            for verdict in &explanation.verdicts {
-                if let Some(Ok(serde_json::Value::String(rule))) =
-                    verdict.rejected_by.map(serde_json::to_value)
-                {
-                    *by_rule.entry(rule).or_default() += 1;
-                }
+        )
+    } else {
+        let mut by_rule: BTreeMap<String, usize> = BTreeMap::new();
+        for verdict in &explanation.verdicts {
+            if let Some(Ok(serde_json::Value::String(rule))) = verdict.rejected_by.map(serde_json::to_value) {
+                *by_rule.entry(rule).or_default() += 1;
             }
-            let rules: Vec<_> = by_rule
-                .iter()
-                .map(|(rule, count)| format!("{count} by {rule}"))
-                .collect();
-            format!(
-                "no sensor can receive it ({}): `mirrorstep explain --interface {}` says why, and what to change",
-                rules.join(", "),
-                interface.interface_id
-            )
         }
+        let rules: Vec<_> = by_rule
+            .iter()
+            .map(|(rule, count)| format!("{count} by {rule}"))
+            .collect();
+        format!(
+            "no sensor can receive it ({}): `mirrorstep explain --interface {}` says why, and what to change",
+            rules.join(", "),
+            interface.interface_id
+        )
     };
     (Coverage::Uncovered, Some(reason))
 }

@@ -537,6 +537,8 @@ fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &St
         assert!(line.contains(word), "{line}");
     }
 
+    what_failed_is_told(stack, interface);
+
     change("authorize-security-group-ingress");
     stack.until("the sensors are open", || can_be_received().then_some(()));
     let triggered = stack.mirrorstep(&["trigger", instance, "--json"]);
@@ -553,6 +555,39 @@ fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &St
     what_is_not_there_is_said_by_the_exit_code(stack);
 }
 
+/// While the sensors are closed: the same cause, wherever one looks.
+fn what_failed_is_told(stack: &Stack, interface: &str) {
+    let audit = stack.mirrorstep(&["audit", "--failed", "--interface", interface, "--json"]);
+    let [failed] = &audit["executions"].as_array().unwrap()[..] else {
+        panic!("{audit}");
+    };
+    assert_eq!(failed["error"], "NoEligibleSensor", "{audit}");
+    let story = stack.run(&["audit", failed["name"].as_str().unwrap()]);
+    assert_eq!(story.status.code(), Some(1));
+    let story = String::from_utf8_lossy(&story.stdout);
+    for words in [
+        "FilterSecurityGroups",
+        "(security-group)",
+        "What to do",
+        "NoEligibleSensor",
+    ] {
+        assert!(story.contains(words), "{story}");
+    }
+    let history = stack.run(&["history", interface]);
+    assert_eq!(history.status.code(), Some(0));
+    let history = String::from_utf8_lossy(&history.stdout);
+    assert!(history.contains("NoEligibleSensor"), "{history}");
+
+    let diagnosis = stack.mirrorstep(&["doctor", "--json"]);
+    assert_eq!(diagnosis["ok"], false, "{diagnosis}");
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let fix = findings
+        .iter()
+        .filter(|finding| finding["check"] == "endpoint" && finding["level"] == "problem")
+        .find_map(|finding| finding["fix"].as_str().filter(|fix| fix.contains("--port 4789")));
+    assert!(fix.is_some(), "{diagnosis}");
+}
+
 fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
     for (arguments, code, words) in [
         (&["status", "--stack", "nobodys"][..], 3, "no stack nobodys"),
@@ -567,6 +602,8 @@ fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
             "cannot be reached",
         ),
         (&["status", "--profile", "nobody"], 4, "no AWS credentials"),
+        (&["audit", "nobodys"], 3, "no execution nobodys"),
+        (&["history", "eni-00000000000000001"], 3, "eni-00000000000000001"),
         (&["trigger"], 2, "--all"),
     ] {
         let output = stack.run(arguments);
