@@ -62,6 +62,17 @@ pub enum Correction {
     Follow(Assignment, TargetId),
 }
 
+impl Correction {
+    /// Whether it gives this sensor an assignment that it has not had.
+    pub fn leads_to(&self, sensor: &TargetId) -> bool {
+        match self {
+            Self::Adopt(session, _) => session.target_id == *sensor,
+            Self::Follow(_, target) => target == sensor,
+            Self::Activate(..) | Self::Release(..) => false,
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {

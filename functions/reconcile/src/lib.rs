@@ -97,6 +97,19 @@ impl ReconcileStage {
                 summary.unattached += 1;
             }
         }
+        // A sensor that the ledger has never seen is counted before a session to it is taken into the ledger.
+        let first_met: Vec<(TargetId, u64)> = plan
+            .externals
+            .iter()
+            .filter(|(target, _)| {
+                books.loads.iter().all(|load| load.target_id != **target)
+                    && plan.corrections.iter().any(|c| c.leads_to(target))
+            })
+            .map(|(target, external)| (target.clone(), *external))
+            .collect();
+        if !first_met.is_empty() {
+            self.ledger.enter_sensors(&first_met).await?;
+        }
         let rest = plan.corrections.len().saturating_sub(CORRECTIONS);
         let corrections = &plan.corrections[..plan.corrections.len() - rest];
         let before = summary.clone();
@@ -115,11 +128,19 @@ impl ReconcileStage {
         }
         for (target, external) in &plan.externals {
             let recorded = books.loads.iter().find(|load| load.target_id == *target);
-            // A sensor that the ledger has never seen is counted by the first interface that meets it.
-            if recorded.is_none_or(|load| load.external == *external) {
+            // Any other sensor that the ledger has never seen is counted by the first interface that meets it. One that
+            // was met here may have been counted by somebody else at the same time, before its sessions were adopted.
+            let is_right = match recorded {
+                Some(load) => load.external == *external,
+                None => !first_met.iter().any(|(met, _)| met == target),
+            };
+            if is_right {
                 continue;
             }
             self.ledger.set_external(target, *external).await?;
+            if recorded.is_none() {
+                continue;
+            }
             tracing::info!(correction = "external", %target, external, "sessions that are not the ledger's");
             summary.externals += 1;
         }

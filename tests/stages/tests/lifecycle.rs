@@ -241,6 +241,29 @@ async fn a_second_session_of_an_interface_is_counted_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sensor_that_is_first_met_by_a_takeover_is_counted_in_the_same_run() {
+    let mut scene = scene();
+    let busy = scene.targets[0].clone();
+    scene.instance(1, 0, 1);
+    scene.session(1, &busy);
+    let pipeline = scene.pipeline(Options::default());
+    second_session(&pipeline, &interface_id(1), &busy).await;
+    let ended = pipeline.reconcile("first").await;
+    assert_eq!(
+        summary(&ended),
+        json!({"adopted": 1, "secondSessions": 1, "instances": 3})
+    );
+    let counted = load(&pipeline, &busy);
+    assert_eq!(
+        (&counted["sessions"], &counted["external"]),
+        (&json!(1), &json!(1))
+    );
+    much_later().await;
+    let again = summary(&pipeline.reconcile("second").await);
+    assert_eq!(again, json!({"secondSessions": 1, "instances": 3}));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_session_takes_the_place_of_the_first_that_is_gone_in_one_transition() {
     // To the other sensor, and to the same one.
     for at in 0..2 {
