@@ -9,7 +9,7 @@ mod sensors;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::ColumnConstraint;
 use mirrorstep_core::config::{
     Consent, Environment, ExistingSessionPolicy, FixedTags, SessionSettings, Targets, UnverifiableTargets,
     local_zone_only,
@@ -21,7 +21,7 @@ use crate::aws::{Account, configure};
 use crate::cli::DoctorOptions;
 use crate::deployment::Deployment;
 use crate::error::{Error, Failure};
-use crate::terminal::{Terminal, print};
+use crate::terminal::{Terminal, print, printable, table};
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -274,12 +274,7 @@ fn in_words(diagnosis: &Diagnosis) -> String {
 }
 
 fn write_words(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        // As wide as the terminal, where there is one.
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["level", "check", "subject", "finding"]);
+    let mut table = table(["level", "check", "subject", "finding"]);
     for finding in &diagnosis.findings {
         let level = match finding.level {
             Level::Ok => "ok",
@@ -325,17 +320,4 @@ fn write_words(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
         1 => writeln!(out, "One problem."),
         several => writeln!(out, "{several} problems."),
     }
-}
-
-/// Tags and names are anyone's: nothing in them is to steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                letter
-            }
-        })
-        .collect()
 }

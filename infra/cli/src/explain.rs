@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::ColumnConstraint;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::{Explanation, Question, Verdict, explain};
 use mirrorstep_core::ids::MalformedId;
@@ -18,7 +18,7 @@ use crate::aws::Account;
 use crate::cli::{ExplainOptions, Unverifiable};
 use crate::collect::{Wanted, collect};
 use crate::error::Error;
-use crate::terminal::{print, printable};
+use crate::terminal::{print, printable, table};
 
 /// Prints the answer. It ends well whatever the verdicts are.
 pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
@@ -126,12 +126,7 @@ fn write_words(explanation: &Explanation, out: &mut String) -> fmt::Result {
     for choice in &explanation.choices {
         writeln!(out, "Chosen by tag: {}", printable(&choice.reason))?;
     }
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        // As wide as the terminal, where there is one.
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["target", "verdict", "local", "sessions", "reason", "evidence"]);
+    let mut table = table(["target", "verdict", "local", "sessions", "reason", "evidence"]);
     for verdict in &explanation.verdicts {
         table.add_row([
             printable(verdict.target_id.as_str()),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::ColumnConstraint;
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::executions::{self, Execution, Machine, Wanted, short_name, to_the_second};
 use crate::ledger::parse;
-use crate::terminal::{Terminal, print, printable};
+use crate::terminal::{Terminal, print, printable, table};
 
 /// Step Functions shows an execution for so long after its end.
 const SHOWN_FOR: Duration = Duration::from_hours(90 * 24);
@@ -172,11 +172,7 @@ fn lines(recorded: &Recorded, executions: &[Execution]) -> Vec<Line> {
 }
 
 fn in_words(interface: &str, recorded: &Recorded, executions: &[Execution]) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["time", "what", "by"]);
+    let mut table = table(["time", "what", "by"]);
     for line in lines(recorded, executions) {
         table.add_row([
             to_the_second(line.at),

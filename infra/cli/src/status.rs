@@ -3,14 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use crate::cli::StatusOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::overview::{Coverage, Overview, Sensor, observe};
-use crate::terminal::{Terminal, print, printable};
+use crate::terminal::{Terminal, print, printable, table};
 
 /// How many interfaces are listed that are not mirrored. `--json` lists all.
 const LISTED: usize = 50;
@@ -115,16 +114,6 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
         }
     }
     Ok(())
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        // As wide as the terminal, where there is one.
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    table
 }
 
 fn share(sensor: &Sensor) -> String {

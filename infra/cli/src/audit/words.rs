@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use aws_sdk_sfn::types::ExecutionRedriveStatus;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{ColumnConstraint, Width};
 use jiff::Timestamp;
 
 use super::story::{State, Story};
@@ -12,7 +12,7 @@ use crate::aws::one_line;
 use crate::cli::AuditOptions;
 use crate::executions::cause::Cause;
 use crate::executions::{Execution, to_the_second};
-use crate::terminal::printable;
+use crate::terminal::{self, printable};
 
 /// So long may an outcome or a cause be in the table.
 const MOST_OF_A_CAUSE: usize = 160;
@@ -45,19 +45,15 @@ pub(super) fn nothing(options: &AuditOptions) -> String {
 
 /// The executions, their number, and what to do next.
 pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header([
-            "started",
-            "machine",
-            "subject",
-            "status",
-            "duration",
-            "outcome",
-            "execution",
-        ]);
+    let mut table = terminal::table([
+        "started",
+        "machine",
+        "subject",
+        "status",
+        "duration",
+        "outcome",
+        "execution",
+    ]);
     for execution in executions {
         table.add_row([
             to_the_second(execution.started),

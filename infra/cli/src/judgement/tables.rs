@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use mirrorstep_core::pipeline::{Outcome, RejectedBy};
 
 use super::{Fate, Findings, Judgement, outcome_name};
+use crate::terminal::table;
 
 /// With more interfaces than this only those are listed that are not `created`.
 const LISTED: usize = 60;
@@ -76,7 +77,7 @@ impl Judgement {
     fn sensors(&self, findings: &Findings<'_>) -> Table {
         let mut sensors: Vec<_> = findings.sensors.iter().collect();
         sensors.sort_by_key(|sensor| &sensor.zone);
-        let mut table = table(&["zone", "target", "sessions in EC2", "in the ledger", "note"]);
+        let mut table = table(["zone", "target", "sessions in EC2", "in the ledger", "note"]);
         for sensor in sensors {
             let in_ledger = findings.audit.ledger.loads.get(&sensor.target_id);
             table.add_row([
@@ -105,7 +106,7 @@ impl Judgement {
             return Ok(());
         }
         listed.sort_by_key(|(_, fate)| &fate.instance_id);
-        let mut table = table(&["instance", "interface", "outcome", "target, or reason"]);
+        let mut table = table(["instance", "interface", "outcome", "target, or reason"]);
         for (interface, fate) in listed.iter().take(EXCEPTIONS_LISTED) {
             table.add_row([
                 &fate.instance_id,
@@ -123,7 +124,7 @@ impl Judgement {
 
     /// How often each rule turned a target down, and one case of each.
     fn rejections(&self, out: &mut String) -> fmt::Result {
-        let mut table = table(&[
+        let mut table = table([
             "rejected by",
             "times",
             "target, for example",
@@ -174,7 +175,7 @@ impl Judgement {
         else {
             return Ok(());
         };
-        let mut table = table(&["rejected", "by", "reason", "evidence"]);
+        let mut table = table(["rejected", "by", "reason", "evidence"]);
         for rejection in &fate.rejections {
             table.add_row([
                 rejection.target_id.to_string(),
@@ -210,14 +211,4 @@ fn more(out: &mut String, all: usize, shown: usize) -> fmt::Result {
         0 => Ok(()),
         more => writeln!(out, "… and {more} more"),
     }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        // As wide as the terminal, where there is one.
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
-    table
 }
