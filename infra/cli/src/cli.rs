@@ -67,7 +67,7 @@ pub enum Command {
     /// A session is moved where the other sensor has at least two less, and never from its own zone into another. Can be
     /// stopped at any time and run again.
     #[command(after_help = REBALANCE_HELP)]
-    Rebalance(MoveOptions),
+    Rebalance(RebalanceOptions),
     /// Look into the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -200,7 +200,7 @@ const EXPLAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` l
   1  the snapshot cannot be read, or has no such interface
 
 Examples:
-  mirrorstep explain --interface eni-0123456789abcdef0
+  mirrorstep explain --interface eni-0123456789abcdef0 --stack mirrorstep
   mirrorstep explain --interface eni-0123456789abcdef0 --profile audit --region eu-central-1 --json
   mirrorstep explain --snapshot network.json --interface eni-0123456789abcdef0 --local-zone-only false
 
@@ -224,16 +224,16 @@ const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lis
   1  some cannot be moved
 
 Examples:
-  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
-  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
-  mirrorstep drain tmt-0123456789abcdef0 --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --cancel";
+  mirrorstep drain tmt-0123456789abcdef0 --dry-run
+  mirrorstep drain tmt-0123456789abcdef0
+  mirrorstep drain tmt-0123456789abcdef0 --cancel        it takes new sessions again";
 
 const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing is left to even out
 
 Examples:
-  mirrorstep rebalance --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --dry-run
-  mirrorstep rebalance --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL";
+  mirrorstep rebalance --dry-run
+  mirrorstep rebalance --stack mirrorstep-prod";
 
 /// The options of `mirrorstep drain`.
 #[derive(Debug, Args)]
@@ -244,29 +244,23 @@ pub struct DrainOptions {
     /// Let it take new sessions again, and move nothing.
     #[arg(long)]
     pub cancel: bool,
-    /// How sessions are moved.
-    #[command(flatten)]
-    pub moves: MoveOptions,
-}
-
-/// The options of `mirrorstep rebalance`, and of every move.
-#[derive(Debug, Args)]
-pub struct MoveOptions {
-    /// The ledger's table: the output LedgerTable of the stack.
-    #[arg(long, value_name = "TABLE", env = "LEDGER_TABLE")]
-    pub ledger_table: String,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Whether only endpoints in the interface's zone are candidates, as LocalZoneOnly.
-    #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
-    pub local_zone_only: bool,
-    /// A tag with this key fixes the target, as FixedTargetTag.
-    #[arg(long, value_name = "KEY")]
-    pub fixed_target_tag: Option<String>,
-    /// How AWS is reached.
+    /// Which deployment is meant.
     #[command(flatten)]
-    pub aws: AwsOptions,
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep rebalance`.
+#[derive(Debug, Args)]
+pub struct RebalanceOptions {
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
 }
 
 const VERIFY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
@@ -274,29 +268,22 @@ const VERIFY_HELP: &str = "Exit status, beside those that `mirrorstep --help` li
   1  they differ
 
 Examples:
-  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL
-  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --profile audit --json
-  mirrorstep ledger verify --ledger-table mirrorstep-Ledger-1ABCDEFGHIJKL --repair \
-    --reconcile-state-machine arn:aws:states:us-east-1:111122223333:stateMachine:mirrorstep-Reconcile-1ABC";
+  mirrorstep ledger verify
+  mirrorstep ledger verify --stack mirrorstep-prod --profile audit --json
+  mirrorstep ledger verify --repair";
 
 /// The options of `mirrorstep ledger verify`.
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
-    /// The ledger's table: the output LedgerTable of the stack.
-    #[arg(long, value_name = "TABLE", env = "LEDGER_TABLE")]
-    pub ledger_table: String,
     /// Run the state machine reconcile where they differ, wait for its end, and compare again.
-    #[arg(long, requires = "reconcile_state_machine")]
+    #[arg(long)]
     pub repair: bool,
-    /// The ARN of that state machine: the output ReconcileStateMachineArn of the stack.
-    #[arg(long, value_name = "ARN", env = "RECONCILE_STATE_MACHINE", value_parser = NonEmptyStringValueParser::new())]
-    pub reconcile_state_machine: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// How AWS is reached.
+    /// Which deployment is meant.
     #[command(flatten)]
-    pub aws: AwsOptions,
+    pub deployment: DeploymentOptions,
 }
 
 /// How AWS is reached. What is not given comes from the environment and the AWS CLI's configuration files.
@@ -343,6 +330,13 @@ pub struct ExplainOptions {
     /// The interface that is to be mirrored.
     #[arg(long, value_name = "ENI")]
     pub interface: String,
+    /// Decide by the settings of the deployment with this stack: its targets, LocalZoneOnly, and so on. Without it, by
+    /// the options below.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = [
+        "snapshot", "targets", "local_zone_only", "unverifiable_targets", "opt_in_tag", "opt_out_tag",
+        "fixed_target_tag", "fixed_filter_tag",
+    ])]
+    pub stack: Option<String>,
     /// The targets in question, in this order, separated by commas. Without it, all that AWS shows or the
     /// snapshot holds.
     #[arg(long, value_name = "TMT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]

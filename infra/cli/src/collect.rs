@@ -27,6 +27,8 @@ pub struct Wanted<'a> {
     pub targets: &'a [TargetId],
     /// Whether it need not answer for targets in other zones.
     pub local_zone_only: bool,
+    /// Whether an interface that EC2 does not show is left out, rather than an error.
+    pub may_be_gone: bool,
 }
 
 /// Makes the snapshot.
@@ -80,12 +82,14 @@ pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, 
         .chain(by_description)
         .map(|interface| (interface.network_interface_id.clone(), interface))
         .collect();
-    all_shown(
-        account,
-        "network interface",
-        wanted.interfaces,
-        &interfaces.keys().cloned().collect(),
-    )?;
+    if !wanted.may_be_gone {
+        all_shown(
+            account,
+            "network interface",
+            wanted.interfaces,
+            &interfaces.keys().cloned().collect(),
+        )?;
+    }
     snapshot.network_interfaces = interfaces.into_values().collect();
 
     let groups = needed::security_groups(&snapshot);

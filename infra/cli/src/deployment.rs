@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
-use mirrorstep_core::config::{Environment, Targets};
+use mirrorstep_core::config::{
+    Consent, Environment, FixedTags, Targets, UnverifiableTargets, local_zone_only,
+};
+use mirrorstep_core::explain::Question;
 
 use crate::aws::{Account, Service, configure};
 use crate::cli::DeploymentOptions;
@@ -98,6 +101,27 @@ impl Deployment {
     /// Which targets are ours.
     pub fn targets(&self) -> Result<Targets, Error> {
         Ok(Targets::from(&self.settings())?)
+    }
+
+    /// What the functions decide by, to ask about an interface.
+    pub async fn question(&self, interface_id: &str) -> Result<Question, Error> {
+        let settings = self.settings();
+        let targets = match self.targets()? {
+            Targets::Ids(ids) => ids.iter().map(ToString::to_string).collect(),
+            tagged @ Targets::Tagged(_) => {
+                let shown = self.account.ec2.targets(&tagged).await;
+                let shown = shown.map_err(self.account.failed())?.into_iter();
+                shown.map(|target| target.traffic_mirror_target_id).collect()
+            }
+        };
+        Ok(Question {
+            interface_id: interface_id.to_owned(),
+            targets: Some(targets),
+            local_zone_only: local_zone_only(&settings)?,
+            consent: Consent::from(&settings)?,
+            fixed: FixedTags::from(&settings)?,
+            unverifiable: UnverifiableTargets::from(&settings)?,
+        })
     }
 }
 

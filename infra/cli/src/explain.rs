@@ -15,18 +15,37 @@ use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{InterfaceId, TargetId};
 
 use crate::aws::Account;
-use crate::cli::{ExplainOptions, Unverifiable};
+use crate::cli::{DeploymentOptions, ExplainOptions, Unverifiable};
 use crate::collect::{Wanted, collect};
+use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::terminal::{print, printable, table};
 
 /// Prints the answer. It ends well whatever the verdicts are.
 pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
-    let (snapshot, name) = match &options.snapshot {
-        Some(path) => (read_snapshot(path)?, path.display().to_string()),
-        None => (ask_aws(options).await?, "AWS".to_owned()),
+    let (question, snapshot, name) = match (&options.snapshot, &options.stack) {
+        (Some(path), _) => (
+            question(options),
+            read_snapshot(path)?,
+            path.display().to_string(),
+        ),
+        (None, Some(stack)) => {
+            let deployment = Deployment::find(&DeploymentOptions {
+                stack: stack.clone(),
+                aws: options.aws.clone(),
+            })
+            .await?;
+            let question = deployment.question(&options.interface).await?;
+            let snapshot = ask_aws(&deployment.account, &question).await?;
+            (question, snapshot, format!("stack {stack}"))
+        }
+        (None, None) => {
+            let question = question(options);
+            let snapshot = ask_aws(&Account::connect(&options.aws).await?, &question).await?;
+            (question, snapshot, "AWS".to_owned())
+        }
     };
-    let explanation = explain(&snapshot, &question(options)).map_err(|error| Error::NoAnswer {
+    let explanation = explain(&snapshot, &question).map_err(|error| Error::NoAnswer {
         place: name,
         cause: printable(&error.to_string()),
     })?;
@@ -43,7 +62,7 @@ pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask_aws(options: &ExplainOptions) -> Result<Snapshot, Error> {
+async fn ask_aws(account: &Account, question: &Question) -> Result<Snapshot, Error> {
     // A snapshot may call its objects what it likes, AWS does not.
     let wrong = |option| {
         move |error: MalformedId| Error::Usage {
@@ -51,20 +70,21 @@ async fn ask_aws(options: &ExplainOptions) -> Result<Snapshot, Error> {
             cause: error.to_string(),
         }
     };
-    let interface: InterfaceId = options.interface.parse().map_err(wrong("--interface"))?;
-    let targets: Vec<TargetId> = options
+    let interface: InterfaceId = question.interface_id.parse().map_err(wrong("--interface"))?;
+    let targets: Vec<TargetId> = question
         .targets
         .iter()
+        .flatten()
         .map(|id| id.parse())
         .collect::<Result<_, _>>()
         .map_err(wrong("--targets"))?;
     let wanted = Wanted {
         interfaces: &[interface],
         targets: &targets,
-        local_zone_only: options.local_zone_only,
+        local_zone_only: question.local_zone_only,
         ..Wanted::default()
     };
-    collect(&Account::connect(&options.aws).await?, wanted).await
+    collect(account, wanted).await
 }
 
 fn read_snapshot(path: &Path) -> Result<Snapshot, Error> {

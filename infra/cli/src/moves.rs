@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use mirrorstep_core::assignment::{Assignment, AssignmentState, FULL_FOR, SensorLoad, least_loaded};
-use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::config::Consent;
 use mirrorstep_core::explain::{Question, explain};
 use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{Clock, InterfaceId, TargetId};
@@ -17,8 +17,9 @@ use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
 
 use crate::aws::{Account, Service};
-use crate::cli::{DrainOptions, MoveOptions};
+use crate::cli::{DrainOptions, RebalanceOptions};
 use crate::collect::{Wanted, collect};
+use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::terminal::{Terminal, print};
 
@@ -46,33 +47,39 @@ struct Done {
 struct Mover<'a> {
     account: &'a Account,
     ledger: Ledger,
-    options: &'a MoveOptions,
+    /// What the functions decide by.
+    question: &'a Question,
+    dry_run: bool,
     terminal: &'a Terminal,
-    /// Which other sensors can receive an interface, each with whether it is in its zone.
-    reachable: BTreeMap<InterfaceId, Vec<(TargetId, bool)>>,
+    /// Which other sensors can receive an interface, each with whether it is in its zone. None: it is gone, its session
+    /// with it, and the ledger gives its place back without a move.
+    reachable: BTreeMap<InterfaceId, Option<Vec<(TargetId, bool)>>>,
 }
 
 /// Stops new placements on a sensor, and moves its sessions away.
 pub async fn drain(options: &DrainOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
-    let account = Account::connect(&options.moves.aws).await?;
-    drain_in(&account, options, terminal).await
+    let deployment = Deployment::find(&options.deployment).await?;
+    let question = deployment.question("").await?;
+    let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
+    drain_in(place, &question, options, terminal).await
 }
 
-/// The same in this account.
+/// The same with the ledger of this name in this account, deciding by this question.
 pub async fn drain_in(
-    account: &Account,
+    place: (&Account, &str),
+    question: &Question,
     options: &DrainOptions,
     terminal: &Terminal,
 ) -> Result<ExitCode, Error> {
     let sensor = &options.target;
-    let mut mover = Mover::new(account, &options.moves, terminal);
-    let dry_run = options.moves.dry_run;
+    let dry_run = options.dry_run;
+    let mut mover = Mover::new(place, question, dry_run, terminal);
     let known = mover.books().await?.1.contains_key(sensor);
     if !known {
         return Err(Error::NotShown {
             service: Service::DYNAMODB.name,
             what: format!("sensor {sensor}"),
-            place: format!("the ledger {}", options.moves.ledger_table),
+            place: format!("the ledger {}", place.1),
         });
     }
     if !dry_run {
@@ -107,6 +114,7 @@ pub async fn drain_in(
                         add_one(&mut loads, &to);
                         planned.push(Move { assignment, to });
                     }
+                    None if mover.is_gone(&assignment.interface_id) => {}
                     None => {
                         stuck.insert(assignment.interface_id);
                     }
@@ -123,7 +131,8 @@ pub async fn drain_in(
     ))?;
     for interface in &done.stuck {
         print(&format!(
-            "- {interface}: no other sensor can receive it and has room; `mirrorstep explain --interface {interface}`"
+            "- {interface}: no other sensor can receive it and has room; `mirrorstep explain --stack {} --interface {interface}`",
+            options.deployment.stack
         ))?;
     }
     Ok(if left == 0 {
@@ -134,18 +143,21 @@ pub async fn drain_in(
 }
 
 /// Evens the sensors' loads out, as after sensors were added.
-pub async fn rebalance(options: &MoveOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
-    let account = Account::connect(&options.aws).await?;
-    rebalance_in(&account, options, terminal).await
+pub async fn rebalance(options: &RebalanceOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let deployment = Deployment::find(&options.deployment).await?;
+    let question = deployment.question("").await?;
+    let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
+    rebalance_in(place, &question, options, terminal).await
 }
 
-/// The same in this account.
+/// The same with the ledger of this name in this account, deciding by this question.
 pub async fn rebalance_in(
-    account: &Account,
-    options: &MoveOptions,
+    place: (&Account, &str),
+    question: &Question,
+    options: &RebalanceOptions,
     terminal: &Terminal,
 ) -> Result<ExitCode, Error> {
-    let mut mover = Mover::new(account, options, terminal);
+    let mut mover = Mover::new(place, question, options.dry_run, terminal);
     let done = mover
         .work(async |mover: &mut Mover<'_>| {
             let (assignments, loads) = mover.books().await?;
@@ -167,12 +179,18 @@ pub async fn rebalance_in(
 }
 
 impl<'a> Mover<'a> {
-    fn new(account: &'a Account, options: &'a MoveOptions, terminal: &'a Terminal) -> Self {
+    fn new(
+        (account, table): (&'a Account, &str),
+        question: &'a Question,
+        dry_run: bool,
+        terminal: &'a Terminal,
+    ) -> Self {
         let clock = Clock::system();
         Self {
             account,
-            ledger: Ledger::new(account.dynamodb.clone(), &options.ledger_table, clock),
-            options,
+            ledger: Ledger::new(account.dynamodb.clone(), table, clock),
+            question,
+            dry_run,
             terminal,
             reachable: BTreeMap::new(),
         }
@@ -197,17 +215,19 @@ impl<'a> Mover<'a> {
         plan: impl AsyncFn(&mut Self) -> Result<(Vec<Move>, BTreeSet<InterfaceId>), Error>,
     ) -> Result<Done, Error> {
         let mut done = Done::default();
-        if !self.options.dry_run {
+        if !self.dry_run {
             self.finish().await?;
         }
         for _ in 0..ROUNDS {
             let (planned, stuck) = plan(self).await?;
             done.stuck = stuck;
             let mut count = 0;
+            let mut progress = self.terminal.progress("sessions moved");
             for a_move in &planned {
+                progress.set(count, planned.len());
                 let Move { assignment, to } = a_move;
                 let (interface, from) = (&assignment.interface_id, &assignment.target_id);
-                if self.options.dry_run {
+                if self.dry_run {
                     self.terminal.line(&format!("{interface}: from {from} to {to}"));
                     count += 1;
                 } else if self.carry_out(a_move).await? {
@@ -217,7 +237,7 @@ impl<'a> Mover<'a> {
                 }
             }
             done.moved += count;
-            if count == 0 || self.options.dry_run {
+            if count == 0 || self.dry_run {
                 break;
             }
         }
@@ -271,16 +291,35 @@ impl<'a> Mover<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let targets: Vec<TargetId> = loads.keys().cloned().collect();
+        // A sensor that is not configured any more stays in the ledger, and gets no sessions.
+        let targets: Vec<TargetId> = loads
+            .keys()
+            .filter(|target| match &self.question.targets {
+                Some(ours) => ours.iter().any(|id| id == target.as_str()),
+                None => true,
+            })
+            .cloned()
+            .collect();
+        let _looking = self.terminal.wait("EC2 is asked which sensors can receive what");
         let wanted = Wanted {
-            instances: &[],
             interfaces: &unknown,
             targets: &targets,
-            local_zone_only: self.options.local_zone_only,
+            local_zone_only: self.question.local_zone_only,
+            may_be_gone: true,
+            ..Wanted::default()
         };
         let snapshot = collect(self.account, wanted).await?;
+        let shown: BTreeSet<&str> = snapshot
+            .network_interfaces
+            .iter()
+            .map(|interface| interface.network_interface_id.as_str())
+            .collect();
         for interface in unknown {
-            let reachable = self.reachable_in(&snapshot, &interface, &targets)?;
+            let reachable = if shown.contains(interface.as_str()) {
+                Some(self.reachable_in(&snapshot, &interface, &targets)?)
+            } else {
+                None
+            };
             self.reachable.insert(interface, reachable);
         }
         Ok(())
@@ -295,13 +334,9 @@ impl<'a> Mover<'a> {
         let question = Question {
             interface_id: interface.to_string(),
             targets: Some(targets.iter().map(ToString::to_string).collect()),
-            local_zone_only: self.options.local_zone_only,
+            // It is mirrored: whether it should be is not asked again.
             consent: Consent::default(),
-            fixed: FixedTags {
-                target: self.options.fixed_target_tag.clone(),
-                filter: None,
-            },
-            unverifiable: UnverifiableTargets::Reject,
+            ..self.question.clone()
         };
         let explanation = explain(snapshot, &question).map_err(|error| Error::NoAnswer {
             place: "AWS".to_owned(),
@@ -315,11 +350,20 @@ impl<'a> Mover<'a> {
             .collect())
     }
 
+    fn is_gone(&self, interface: &InterfaceId) -> bool {
+        matches!(self.reachable.get(interface), Some(None))
+    }
+
+    fn reachable(&self, interface: &InterfaceId) -> &[(TargetId, bool)] {
+        match self.reachable.get(interface) {
+            Some(Some(reachable)) => reachable,
+            _ => &[],
+        }
+    }
+
     fn candidates(&self, assignment: &Assignment) -> impl Iterator<Item = (&TargetId, bool)> {
-        self.reachable
-            .get(&assignment.interface_id)
-            .into_iter()
-            .flatten()
+        self.reachable(&assignment.interface_id)
+            .iter()
             .filter(|(target, _)| *target != assignment.target_id)
             .map(|(target, local)| (target, *local))
     }
@@ -343,10 +387,8 @@ impl<'a> Mover<'a> {
                 .enumerate()
                 .filter_map(|(index, assignment)| {
                     let is_local = |target: &TargetId| {
-                        let reachable = self.reachable.get(&assignment.interface_id);
-                        reachable
-                            .into_iter()
-                            .flatten()
+                        self.reachable(&assignment.interface_id)
+                            .iter()
                             .any(|(reached, local)| reached == target && *local)
                     };
                     let near = is_local(&assignment.target_id);

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState};
-use mirrorstep_core::config::{
-    Consent, ExistingSessionPolicy, FixedTags, Targets, UnverifiableTargets, local_zone_only,
-};
+use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
@@ -438,18 +436,7 @@ impl<'a> Survey<'a> {
             .iter_mut()
             .filter(|interface| interface.state == Coverage::Uncovered && interface.reason.is_none())
             .collect();
-        let settings = deployment.settings();
-        let question = Question {
-            interface_id: String::new(),
-            targets: match deployment.targets()? {
-                Targets::Ids(ids) => Some(ids.iter().map(ToString::to_string).collect()),
-                Targets::Tagged(_) => None,
-            },
-            local_zone_only: local_zone_only(&settings)?,
-            consent: self.consent.clone(),
-            fixed: FixedTags::from(&settings)?,
-            unverifiable: UnverifiableTargets::from(&settings)?,
-        };
+        let question = deployment.question("").await?;
         for some in unexplained.chunks_mut(EXPLAINED_AT_ONCE) {
             let ids: Vec<InterfaceId> = some
                 .iter()
@@ -460,23 +447,21 @@ impl<'a> Survey<'a> {
                 Wanted {
                     interfaces: &ids,
                     local_zone_only: question.local_zone_only,
+                    may_be_gone: true,
                     ..Wanted::default()
                 },
             )
-            .await;
-            let snapshot = match snapshot {
-                Ok(snapshot) => snapshot,
-                // One of them is gone meanwhile.
-                Err(Error::NotShown { .. }) => continue,
-                Err(error) => return Err(error),
-            };
+            .await?;
             for interface in some.iter_mut() {
                 let question = Question {
                     interface_id: interface.interface_id.clone(),
                     ..question.clone()
                 };
                 match explain(&snapshot, &question) {
-                    Ok(explanation) => (interface.state, interface.reason) = verdict(&explanation, interface),
+                    Ok(explanation) => {
+                        (interface.state, interface.reason) =
+                            verdict(&explanation, interface, &deployment.stack);
+                    }
                     Err(error) => interface.reason = Some(error.to_string()),
                 }
             }
@@ -494,7 +479,7 @@ fn told(left_out: LeftOut) -> (Coverage, Option<String>) {
 }
 
 /// What the functions would decide about an interface that nothing covers.
-fn verdict(explanation: &Explanation, interface: &Interface) -> (Coverage, Option<String>) {
+fn verdict(explanation: &Explanation, interface: &Interface, stack: &str) -> (Coverage, Option<String>) {
     if let Some(left_out) = &explanation.left_out {
         return told(left_out.clone());
     }
@@ -515,7 +500,8 @@ fn verdict(explanation: &Explanation, interface: &Interface) -> (Coverage, Optio
             .map(|(rule, count)| format!("{count} by {rule}"))
             .collect();
         format!(
-            "no sensor can receive it ({}): `mirrorstep explain --interface {}` says why, and what to change",
+            "no sensor can receive it ({}): `mirrorstep explain --stack {stack} --interface {}` says why, and what to \
+             change",
             rules.join(", "),
             interface.interface_id
         )

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Map, Value, json};
 
-use crate::aws::{Account, Service};
+use crate::aws::Service;
 use crate::cli::ReconcileOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
@@ -18,8 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Starts it, waits for its end, and prints its summary.
 pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
-    let machine = &deployment.outputs.reconcile_state_machine_arn;
-    let summary = to_its_end(&deployment.account, &deployment.states, machine, terminal).await?;
+    let summary = to_its_end(&deployment, terminal).await?;
     print(&if options.json {
         Value::Object(summary).to_string()
     } else {
@@ -29,12 +28,9 @@ pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<Exit
 }
 
 /// Runs the state machine to its end: its summary, without what it has not done. Twice at once does no harm.
-pub async fn to_its_end(
-    account: &Account,
-    states: &aws_sdk_sfn::Client,
-    machine: &str,
-    terminal: &Terminal,
-) -> Result<Map<String, Value>, Error> {
+pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<Map<String, Value>, Error> {
+    let (account, states) = (&deployment.account, &deployment.states);
+    let machine = &deployment.outputs.reconcile_state_machine_arn;
     let started = states
         .start_execution()
         .state_machine_arn(machine)

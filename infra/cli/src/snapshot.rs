@@ -19,6 +19,7 @@ pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitC
         interfaces: &options.interfaces,
         targets: &options.targets,
         local_zone_only: false,
+        may_be_gone: false,
     };
     let snapshot = collect(&account, wanted).await?;
     for line in notes(&snapshot, &options.targets) {

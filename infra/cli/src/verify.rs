@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::aws::{Account, configure};
 use crate::cli::VerifyOptions;
+use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::ledger::{self, Audit};
 use crate::reconcile;
@@ -19,16 +19,14 @@ const PATIENCE_AFTER_REPAIR: Duration = Duration::from_mins(2);
 
 /// Prints where they differ. The exit code says whether they do, after the repair if there was one.
 pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
-    let config = configure(&options.aws).await?;
-    let account = Account::from_config(&config);
-    let mut audit = look(&account, options, PATIENCE).await?;
+    let deployment = Deployment::find(&options.deployment).await?;
+    let mut audit = look(&deployment, PATIENCE, terminal).await?;
     let mut repair = Value::Null;
-    if let (false, Some(machine)) = (audit.disagreements.is_empty(), machine(options)) {
+    if options.repair && !audit.disagreements.is_empty() {
         let before = std::mem::take(&mut audit.disagreements);
         terminal.line(&differences(&before));
-        let states = aws_sdk_sfn::Client::new(&config);
-        let summary = reconcile::to_its_end(&account, &states, machine, terminal).await?;
-        audit = look(&account, options, PATIENCE_AFTER_REPAIR).await?;
+        let summary = reconcile::to_its_end(&deployment, terminal).await?;
+        audit = look(&deployment, PATIENCE_AFTER_REPAIR, terminal).await?;
         repair = json!({"differences": before, "summary": summary});
     }
     print(&if options.json {
@@ -43,15 +41,9 @@ pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCod
     })
 }
 
-fn machine(options: &VerifyOptions) -> Option<&str> {
-    options
-        .reconcile_state_machine
-        .as_deref()
-        .filter(|_| options.repair)
-}
-
-async fn look(account: &Account, options: &VerifyOptions, patience: Duration) -> Result<Audit, Error> {
-    let table = &options.ledger_table;
+async fn look(deployment: &Deployment, patience: Duration, terminal: &Terminal) -> Result<Audit, Error> {
+    let (account, table) = (&deployment.account, &deployment.outputs.ledger_table);
+    let _comparing = terminal.wait("the ledger is compared with EC2");
     let sensors = ledger::read(account, table).await?.loads;
     let sensors: Vec<String> = sensors.into_keys().collect();
     ledger::audit(account, table, &sensors, &[], patience).await
@@ -84,9 +76,10 @@ fn in_words(audit: &Audit, options: &VerifyOptions) -> String {
     if audit.disagreements.is_empty() {
         return format!("{looked_at}: they agree");
     }
-    let next = match machine(options) {
-        Some(_) => "Reconcile has run: what still differs changes again, or needs a person's look.",
-        None => "`--repair` runs the state machine reconcile to put it right.",
+    let next = if options.repair {
+        "Reconcile has run: what still differs changes again, or needs a person's look."
+    } else {
+        "`--repair` runs the state machine reconcile to put it right."
     };
     format!("{looked_at}\n{}\n{next}", differences(&audit.disagreements))
 }

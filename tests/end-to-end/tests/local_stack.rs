@@ -137,8 +137,7 @@ fn functions_killed_in_mid_call_leave_every_interface_mirrored_once() {
         became.iter().filter(|(_, outcome)| *outcome == "created").count() >= 40,
         "{became:?}"
     );
-    let table = stack.facts["ledgerTable"].as_str().unwrap();
-    let verified = stack.mirrorstep(&["ledger", "verify", "--json", "--ledger-table", table]);
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json"]);
     assert_eq!(verified["agree"], true, "seed {seed}: {verified}");
 
     // The interpreter, under which the simulation runs the same definitions.
@@ -427,8 +426,7 @@ fn an_end_gives_places_back_and_reconcile_covers_what_is_not_covered(stack: &Sta
         assert_eq!(outcomes(&stack.interfaces_ended(execution)), ["created"]);
     }
     assert_eq!(live(), before + 6);
-    let table = stack.facts["ledgerTable"].as_str().unwrap();
-    let verified = stack.mirrorstep(&["ledger", "verify", "--json", "--ledger-table", table]);
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json"]);
     assert_eq!(verified["agree"], true, "{verified}");
     assert_eq!(verified["assignments"], live(), "{verified}");
     let again = stack.reconcile();
@@ -455,12 +453,9 @@ fn a_counter_that_somebody_changed_is_found_and_repaired(stack: &Stack) {
         "--expression-attribute-values",
         r#"{":wrong": {"N": "99"}}"#,
     ]);
-    let verify = ["ledger", "verify", "--json", "--ledger-table", table];
-    let verified = stack.mirrorstep(&verify);
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json"]);
     assert_eq!(verified["agree"], false, "{verified}");
-    let machine = stack.facts["reconcileStateMachineArn"].as_str().unwrap();
-    let repair = ["--repair", "--reconcile-state-machine", machine];
-    let repaired = stack.mirrorstep(&[&verify[..], &repair].concat());
+    let repaired = stack.mirrorstep(&["ledger", "verify", "--repair", "--json"]);
     assert_eq!(repaired["agree"], true, "{repaired}");
     assert_eq!(repaired["repair"]["summary"]["counters"], 1, "{repaired}");
     assert_eq!(
@@ -511,7 +506,14 @@ fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &St
         }
     };
     let can_be_received = || {
-        let explained = stack.mirrorstep(&["explain", "--json", "--interface", mirrored]);
+        let explained = stack.mirrorstep(&[
+            "explain",
+            "--json",
+            "--stack",
+            "mirrorstep",
+            "--interface",
+            mirrored,
+        ]);
         !explained["picked"].is_null()
     };
     change("revoke-security-group-ingress");

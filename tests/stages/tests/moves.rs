@@ -13,6 +13,8 @@ use mirrorstep::error::Error;
 use mirrorstep::moves;
 use mirrorstep::terminal::Terminal;
 use mirrorstep_core::TargetId;
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::explain::Question;
 use serde_json::json;
 use stage_tests::check::{ledger_agrees, sessions, sessions_by_target};
 use stage_tests::pipeline::Pipeline;
@@ -20,17 +22,33 @@ use stage_tests::scene::{Scene, interface_id};
 
 /// Runs the command, as it is typed.
 async fn run(pipeline: &Pipeline, words: &[&str]) -> Result<ExitCode, Error> {
-    let table = ["--ledger-table", stage_tests::TABLE];
-    let cli = Cli::try_parse_from([&["mirrorstep"], words, table.as_slice()].concat()).unwrap();
+    run_for(pipeline, None, words).await
+}
+
+/// The same, where only these targets are configured.
+async fn run_for(
+    pipeline: &Pipeline,
+    targets: Option<&[TargetId]>,
+    words: &[&str],
+) -> Result<ExitCode, Error> {
+    let cli = Cli::try_parse_from([&["mirrorstep"], words].concat()).unwrap();
     let account = Account::of(
         pipeline.aws.ec2_client(),
         pipeline.aws.dynamo_client(),
         "us-east-1",
     );
-    let terminal = Terminal::new();
+    let question = Question {
+        interface_id: String::new(),
+        targets: targets.map(|targets| targets.iter().map(ToString::to_string).collect()),
+        local_zone_only: true,
+        consent: Consent::default(),
+        fixed: FixedTags::default(),
+        unverifiable: UnverifiableTargets::Reject,
+    };
+    let (place, terminal) = ((&account, stage_tests::TABLE), Terminal::new());
     match &cli.command {
-        Command::Drain(options) => moves::drain_in(&account, options, &terminal).await,
-        Command::Rebalance(options) => moves::rebalance_in(&account, options, &terminal).await,
+        Command::Drain(options) => moves::drain_in(place, &question, options, &terminal).await,
+        Command::Rebalance(options) => moves::rebalance_in(place, &question, options, &terminal).await,
         other => panic!("{other:?}"),
     }
 }
@@ -138,6 +156,56 @@ async fn what_no_other_sensor_can_receive_stays_and_is_told() {
         .await
         .unwrap_err();
     assert!(unknown.to_string().contains("tmt-0fedcba9876543210"), "{unknown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_that_is_not_configured_any_more_gets_no_sessions() {
+    let (scene, pipeline) = mirrored().await;
+    let before = counts(&pipeline, &scene);
+    let left = [scene.targets[0].clone(), scene.targets[2].clone()];
+    ended_with(
+        run_for(&pipeline, Some(&left), &["drain", left[0].as_str()]).await,
+        ExitCode::FAILURE,
+    );
+    assert_eq!(counts(&pipeline, &scene), before);
+    // The sensor itself can be drained all the same.
+    let gone = scene.targets[1].as_str();
+    run(&pipeline, &["drain", left[0].as_str(), "--cancel"])
+        .await
+        .unwrap();
+    ended_with(
+        run_for(&pipeline, Some(&left), &["drain", gone]).await,
+        ExitCode::SUCCESS,
+    );
+    assert_eq!(counts(&pipeline, &scene), [9, 0, 0]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_is_gone_does_not_stand_in_the_way() {
+    let (scene, pipeline) = mirrored().await;
+    let drained = &scene.targets[0];
+    let on_it = sessions(&pipeline);
+    let on_it = on_it
+        .iter()
+        .find(|session| session["TrafficMirrorTargetId"] == json!(drained))
+        .unwrap();
+    let interface = on_it["NetworkInterfaceId"].as_str().unwrap();
+    let ec2 = pipeline.aws.ec2_client();
+    let described = ec2.describe_network_interfaces().network_interface_ids(interface);
+    let described = described.send().await.unwrap();
+    let attachment = described.network_interfaces()[0].attachment().unwrap();
+    let instance = attachment.instance_id().unwrap();
+    ec2.terminate_instances()
+        .instance_ids(instance)
+        .send()
+        .await
+        .unwrap();
+    ended_with(
+        run(&pipeline, &["drain", drained.as_str()]).await,
+        ExitCode::SUCCESS,
+    );
+    assert_eq!(counts(&pipeline, &scene), [0, 8, 0]);
 }
 
 #[tokio::test(start_paused = true)]
