@@ -254,22 +254,42 @@ impl Stack {
 
     /// The calls that EC2 has answered so far, by action.
     pub fn ec2_calls(&self) -> BTreeMap<String, u64> {
-        let endpoint = self.facts["environment"]["AWS_ENDPOINT_URL_EC2"]
-            .as_str()
-            .expect("an endpoint");
-        let fetched = Command::new("python3")
-            .args([
-                "-c",
-                "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())",
-            ])
-            .arg(format!("{endpoint}/_sim/calls"))
-            .output()
-            .expect("python3 runs");
-        let calls: Value = serde_json::from_slice(&fetched.stdout).expect("the calls are JSON");
+        let calls: Value =
+            serde_json::from_str(&self.ec2_sim("GET", "calls", "")).expect("the calls are JSON");
         let calls = calls.as_object().into_iter().flatten();
         calls
             .filter_map(|(action, calls)| Some((action.clone(), calls["answered"].as_u64()?)))
             .collect()
+    }
+
+    /// Has EC2 fail from here on: a list of what `POST /_sim/faults` takes.
+    pub fn plant(&self, faults: &Value) {
+        self.ec2_sim("POST", "faults", &faults.to_string());
+    }
+
+    /// Has EC2 fail no more.
+    pub fn mend(&self) {
+        self.ec2_sim("DELETE", "faults", "");
+    }
+
+    fn ec2_sim(&self, method: &str, what: &str, body: &str) -> String {
+        let endpoint = self.facts["environment"]["AWS_ENDPOINT_URL_EC2"]
+            .as_str()
+            .expect("an endpoint");
+        let url = format!("{endpoint}/_sim/{what}");
+        let script = "import sys, urllib.request as u\n\
+                      url, method, body = sys.argv[1:]\n\
+                      print(u.urlopen(u.Request(url, body.encode() or None, method=method)).read().decode())";
+        let output = Command::new("python3")
+            .args(["-c", script, &url, method, body])
+            .output()
+            .expect("python3 runs");
+        assert!(
+            output.status.success(),
+            "{method} {url}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Changes variables of a function's environment, as a person does in the console.

@@ -171,6 +171,8 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     a_counter_that_somebody_changed_is_found_and_repaired(&stack);
     let single = an_instance_of_one_interface(&stack);
     an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(&stack, &single);
+    throttled_calls_are_made_again_and_told(&stack, &single);
+    a_permission_that_is_missing_is_named(&stack, &single);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -590,6 +592,83 @@ fn what_failed_is_told(stack: &Stack, interface: &str) {
     assert!(fix.is_some(), "{diagnosis}");
 }
 
+/// EC2 refuses for the rate of calls: more often than the SDK tries, so that the state machine has to.
+fn throttled_calls_are_made_again_and_told(stack: &Stack, pattern: &Value) {
+    stack.plant(&json!([{"action": "CreateTrafficMirrorSession", "fault": "Throttle", "times": 5}]));
+    let (_, interface) = run_instance_like(stack, pattern);
+    stack.mend();
+    assert_eq!(outcomes(std::slice::from_ref(&interface)), ["created"]);
+    let story = stack.run(&["audit", interface["executionArn"].as_str().unwrap()]);
+    assert_eq!(story.status.code(), Some(0));
+    let story = String::from_utf8_lossy(&story.stdout);
+    let line = story.lines().find(|line| line.contains("Ec2Throttled"));
+    let line = line.unwrap_or_else(|| panic!("{story}"));
+    assert!(line.contains("RequestLimitExceeded"), "{story}");
+
+    // More often than this command tries.
+    stack.plant(&json!([{"action": "*", "fault": "Throttle", "times": 1000}]));
+    says_in_one_line(stack, &["status"], 6, "RequestLimitExceeded");
+    stack.mend();
+}
+
+/// The functions may not create sessions, then this command may not look.
+fn a_permission_that_is_missing_is_named(stack: &Stack, pattern: &Value) {
+    let denied = |action: &str| {
+        stack.plant(&json!([{
+            "action": action, "fault": "Error", "code": "UnauthorizedOperation", "status": 403, "times": 1000,
+            "message": "You are not authorized to perform this operation.",
+        }]));
+    };
+    denied("CreateTrafficMirrorSession");
+    let (_, failed) = run_instance_like(stack, pattern);
+    stack.mend();
+    assert_eq!(failed["error"], "AccessDenied", "{failed}");
+    let story = stack.run(&["audit", failed["executionArn"].as_str().unwrap()]);
+    let story = String::from_utf8_lossy(&story.stdout);
+    let advice = story
+        .split("What to do")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{story}"));
+    assert!(story.contains("ec2:CreateTrafficMirrorSession"), "{story}");
+    assert!(advice.contains("permission"), "{story}");
+
+    let input = read(&failed["input"]);
+    let status = stack.mirrorstep(&["status", "--json"]);
+    let uncovered: Vec<&Value> = status["interfaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|interface| interface["state"] == "uncovered")
+        .map(|interface| &interface["interfaceId"])
+        .collect();
+    assert_eq!(uncovered, [&input["interfaceId"]], "{status}");
+    stack.mirrorstep(&["trigger", input["instanceId"].as_str().unwrap(), "--json"]);
+    stack.until("everything is mirrored", || {
+        (stack.mirrorstep(&["status", "--json"])["ok"] == true).then_some(())
+    });
+
+    denied("DescribeTrafficMirrorTargets");
+    says_in_one_line(stack, &["status"], 5, "ec2:DescribeTrafficMirrorTargets");
+    stack.mend();
+    stack.plant(&json!([{
+        "action": "DescribeInstances", "fault": "Error", "code": "RequestExpired", "times": 1000,
+        "message": "Request has expired.",
+    }]));
+    says_in_one_line(stack, &["trigger", "--all"], 4, "expired");
+    stack.mend();
+}
+
+/// Nothing on standard output, and on standard error one line with these words.
+#[track_caller]
+fn says_in_one_line(stack: &Stack, arguments: &[&str], code: i32, words: &str) {
+    let output = stack.run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(said.contains(words), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+}
+
 fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
     for (arguments, code, words) in [
         (&["status", "--stack", "nobodys"][..], 3, "no stack nobodys"),
@@ -606,15 +685,10 @@ fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
         (&["status", "--profile", "nobody"], 4, "no AWS credentials"),
         (&["audit", "nobodys"], 3, "no execution nobodys"),
         (&["history", "eni-00000000000000001"], 3, "eni-00000000000000001"),
-        (&["trigger"], 2, "--all"),
     ] {
-        let output = stack.run(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.contains(words), "{arguments:?}: {said}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        if code != 2 {
-            assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
-        }
+        says_in_one_line(stack, arguments, code, words);
     }
+    let usage = stack.run(&["trigger"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("--all"));
 }
