@@ -56,6 +56,8 @@ pub async fn audit(
     patience: Duration,
 ) -> Result<Audit, Error> {
     let start = Instant::now();
+    // Each look reads all of the ledger.
+    let mut pause = Duration::from_millis(500);
     loop {
         let (ledger, sessions) = tokio::try_join!(read(account, table), sessions(account))?;
         let compared: Vec<Session> = sessions
@@ -72,7 +74,8 @@ pub async fn audit(
                 disagreements,
             });
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(pause).await;
+        pause = Duration::min(pause * 2, Duration::from_secs(5));
     }
 }
 

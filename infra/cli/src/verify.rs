@@ -44,9 +44,8 @@ pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCod
 async fn look(deployment: &Deployment, patience: Duration, terminal: &Terminal) -> Result<Audit, Error> {
     let (account, table) = (&deployment.account, &deployment.outputs.ledger_table);
     let _comparing = terminal.wait("the ledger is compared with EC2");
-    let sensors = ledger::read(account, table).await?.loads;
-    let sensors: Vec<String> = sensors.into_keys().collect();
-    ledger::audit(account, table, &sensors, &[], patience).await
+    let ours = deployment.question("").await?.targets.unwrap_or_default();
+    ledger::audit(account, table, &ours, &[], patience).await
 }
 
 fn differences(differ: &[String]) -> String {

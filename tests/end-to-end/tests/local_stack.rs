@@ -173,6 +173,7 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(&stack, &single);
     throttled_calls_are_made_again_and_told(&stack, &single);
     a_permission_that_is_missing_is_named(&stack, &single);
+    a_sensor_is_drained_and_the_loads_are_evened_out(&stack, &single);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -656,6 +657,46 @@ fn a_permission_that_is_missing_is_named(stack: &Stack, pattern: &Value) {
     }]));
     says_in_one_line(stack, &["trigger", "--all"], 4, "expired");
     stack.mend();
+}
+
+fn a_sensor_is_drained_and_the_loads_are_evened_out(stack: &Stack, pattern: &Value) {
+    let interface = &pattern["NetworkInterfaces"][0]["NetworkInterfaceId"];
+    let sensor_of = || {
+        let sessions = stack.sessions();
+        let session = sessions
+            .iter()
+            .find(|session| session["NetworkInterfaceId"] == *interface);
+        session.unwrap()["TrafficMirrorTargetId"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let on = |sensor: &str| {
+        let sessions = stack.sessions();
+        let on_it = sessions
+            .iter()
+            .filter(|session| session["TrafficMirrorTargetId"] == sensor);
+        on_it.count()
+    };
+    let drained = sensor_of();
+    let before = on(&drained);
+    let told = stack.run(&["drain", &drained, "--dry-run"]);
+    assert_eq!((told.status.code(), on(&drained)), (Some(0), before));
+    let told = stack.run(&["drain", &drained]);
+    assert_eq!((told.status.code(), on(&drained)), (Some(0), 0));
+    assert_ne!(sensor_of(), drained);
+    let told = stack.run(&["status"]);
+    let told = String::from_utf8_lossy(&told.stdout);
+    let line = told.lines().find(|line| line.contains(&drained)).unwrap();
+    assert!(line.contains("drain"), "{line}");
+
+    let told = stack.run(&["drain", &drained, "--cancel"]);
+    assert_eq!(told.status.code(), Some(0));
+    let told = stack.run(&["rebalance"]);
+    assert_eq!(told.status.code(), Some(0));
+    assert!(on(&drained) > 0, "{}", String::from_utf8_lossy(&told.stdout));
+    let verified = stack.mirrorstep(&["ledger", "verify", "--json"]);
+    assert_eq!(verified["agree"], true, "{verified}");
 }
 
 /// Nothing on standard output, and on standard error one line with these words.
