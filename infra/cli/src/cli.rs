@@ -247,6 +247,9 @@ pub struct DrainOptions {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
     /// Which deployment is meant.
     #[command(flatten)]
     pub deployment: DeploymentOptions,
@@ -258,6 +261,9 @@ pub struct RebalanceOptions {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
     /// Which deployment is meant.
     #[command(flatten)]
     pub deployment: DeploymentOptions,

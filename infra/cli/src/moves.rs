@@ -15,6 +15,7 @@ use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{Clock, InterfaceId, TargetId};
 use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
+use serde_json::{Value, json};
 
 use crate::aws::{Account, Service};
 use crate::cli::{DrainOptions, RebalanceOptions};
@@ -38,7 +39,7 @@ struct Move {
 /// What became of the moves.
 #[derive(Debug, Default)]
 struct Done {
-    moved: usize,
+    moved: Vec<Value>,
     /// Interfaces that no other sensor can receive, or has room for.
     stuck: BTreeSet<InterfaceId>,
 }
@@ -87,7 +88,11 @@ pub async fn drain_in(
     }
     if options.cancel {
         let would = if dry_run { "would take" } else { "takes" };
-        print(&format!("{sensor} {would} new sessions again"))?;
+        print(&if options.json {
+            json!({"dryRun": dry_run, "sensor": sensor, "moved": [], "stuck": []}).to_string()
+        } else {
+            format!("{sensor} {would} new sessions again")
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let done = mover
@@ -124,17 +129,25 @@ pub async fn drain_in(
         })
         .await?;
     let left = done.stuck.len();
-    let verb = if dry_run { "would be moved" } else { "moved" };
-    print(&format!(
-        "{sensor}: {} sessions {verb}, {left} cannot be",
-        done.moved
-    ))?;
-    for interface in &done.stuck {
-        print(&format!(
-            "- {interface}: no other sensor can receive it and has room; `mirrorstep explain --stack {} --interface {interface}`",
-            options.deployment.stack
-        ))?;
-    }
+    print(&if options.json {
+        json!({
+            "dryRun": dry_run, "sensor": sensor, "moved": done.moved, "stuck": done.stuck,
+        })
+        .to_string()
+    } else {
+        let mut lines = vec![format!(
+            "{sensor}: {}, {left} cannot be",
+            sessions_moved(done.moved.len(), dry_run)
+        )];
+        lines.extend(done.stuck.iter().map(|interface| {
+            format!(
+                "- {interface}: no other sensor can receive it and has room; `mirrorstep explain --stack {} --interface \
+                 {interface}`",
+                options.deployment.stack
+            )
+        }));
+        lines.join("\n")
+    })?;
     Ok(if left == 0 {
         ExitCode::SUCCESS
     } else {
@@ -165,17 +178,25 @@ pub async fn rebalance_in(
             Ok((mover.evening_out(assignments, loads), BTreeSet::new()))
         })
         .await?;
-    let verb = if options.dry_run {
-        "would be moved"
-    } else {
-        "moved"
-    };
-    print(&format!("{} sessions {verb}", done.moved))?;
     let loads = mover.books().await?.1;
-    for (target, load) in loads {
-        print(&format!("- {target}: {} sessions", load.total()))?;
-    }
+    let loads = loads.iter().map(|(target, load)| (target, load.total()));
+    print(&if options.json {
+        let sensors: Vec<_> = loads
+            .map(|(target, sessions)| json!({"targetId": target, "sessions": sessions}))
+            .collect();
+        json!({"dryRun": options.dry_run, "moved": done.moved, "sensors": sensors}).to_string()
+    } else {
+        let mut lines = vec![sessions_moved(done.moved.len(), options.dry_run)];
+        lines.extend(loads.map(|(target, sessions)| format!("- {target}: {sessions} sessions")));
+        lines.join("\n")
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn sessions_moved(count: usize, dry_run: bool) -> String {
+    let sessions = if count == 1 { "session" } else { "sessions" };
+    let moved = if dry_run { "would be moved" } else { "moved" };
+    format!("{count} {sessions} {moved}")
 }
 
 impl<'a> Mover<'a> {
@@ -221,23 +242,21 @@ impl<'a> Mover<'a> {
         for _ in 0..ROUNDS {
             let (planned, stuck) = plan(self).await?;
             done.stuck = stuck;
-            let mut count = 0;
+            let before = done.moved.len();
             let mut progress = self.terminal.progress("sessions moved");
-            for a_move in &planned {
-                progress.set(count, planned.len());
+            for (tried, a_move) in planned.iter().enumerate() {
+                progress.set(tried, planned.len());
                 let Move { assignment, to } = a_move;
                 let (interface, from) = (&assignment.interface_id, &assignment.target_id);
-                if self.dry_run {
-                    self.terminal.line(&format!("{interface}: from {from} to {to}"));
-                    count += 1;
-                } else if self.carry_out(a_move).await? {
+                if self.dry_run || self.carry_out(a_move).await? {
+                    let ended = if self.dry_run { "" } else { ", done" };
                     self.terminal
-                        .line(&format!("{interface}: from {from} to {to}, done"));
-                    count += 1;
+                        .line(&format!("{interface}: from {from} to {to}{ended}"));
+                    done.moved
+                        .push(json!({"interfaceId": interface, "from": from, "to": to}));
                 }
             }
-            done.moved += count;
-            if count == 0 || self.dry_run {
+            if done.moved.len() == before || self.dry_run {
                 break;
             }
         }
