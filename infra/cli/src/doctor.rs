@@ -88,8 +88,10 @@ struct Examination {
 }
 
 /// Makes the checks and prints what they found.
-pub async fn run(options: &DoctorOptions, _terminal: &Terminal) -> Result<ExitCode, Error> {
+pub async fn run(options: &DoctorOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let looking = terminal.wait("asking AWS");
     let diagnosis = Diagnosis::of(examine(options).await?);
+    drop(looking);
     let printed = if options.json {
         serde_json::to_string_pretty(&diagnosis).map_err(|error| Error::Unreadable {
             what: "the answer".to_owned(),

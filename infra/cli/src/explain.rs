@@ -19,10 +19,11 @@ use crate::cli::{DeploymentOptions, ExplainOptions, Unverifiable};
 use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::terminal::{print, printable, table};
+use crate::terminal::{Terminal, print, printable, table};
 
 /// Prints the answer. It ends well whatever the verdicts are.
-pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
+pub async fn run(options: &ExplainOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let looking = terminal.wait("asking EC2");
     let (question, snapshot, name) = match (&options.snapshot, &options.stack) {
         (Some(path), _) => (
             question(options),
@@ -45,6 +46,7 @@ pub async fn run(options: &ExplainOptions) -> Result<ExitCode, Error> {
             (question, snapshot, "AWS".to_owned())
         }
     };
+    drop(looking);
     let explanation = explain(&snapshot, &question).map_err(|error| Error::NoAnswer {
         place: name,
         cause: printable(&error.to_string()),

@@ -54,7 +54,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn run(cli: &Cli) -> ExitCode {
     let terminal = Terminal::new();
     let result = match &cli.command {
-        Command::Explain(options) => on_runtime(explain::run(options)),
+        Command::Explain(options) => on_runtime(explain::run(options, &terminal)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
         Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options, &terminal)),
         Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),

@@ -21,7 +21,9 @@ pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitC
         local_zone_only: false,
         may_be_gone: false,
     };
+    let looking = terminal.wait("asking EC2");
     let snapshot = collect(&account, wanted).await?;
+    drop(looking);
     for line in notes(&snapshot, &options.targets) {
         terminal.line(&line);
     }
