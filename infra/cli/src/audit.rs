@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use mirrorstep_core::{InstanceId, InterfaceId};
 use serde_json::{Value, json};
 
-pub use advice::advice;
-pub(crate) use words::end;
+pub use advice::{Remedy, advice};
+pub(crate) use words::{end, in_numbers};
 
 use crate::cli::AuditOptions;
 use crate::deployment::Deployment;
@@ -39,6 +39,7 @@ pub async fn run(options: &AuditOptions, terminal: &Terminal) -> Result<ExitCode
 
 async fn list(options: &AuditOptions, deployment: &Deployment, terminal: &Terminal) -> Result<bool, Error> {
     let now = Timestamp::now();
+    let interface = options.interface.as_ref().map(InterfaceId::as_str);
     let wanted = Wanted {
         // The executions of the others are for an instance, or for nothing in particular.
         machines: match (&options.interface, &options.instance) {
@@ -53,7 +54,7 @@ async fn list(options: &AuditOptions, deployment: &Deployment, terminal: &Termin
         failed: options.failed,
         since: before(now, options.since),
         instance: options.instance.as_ref().map(InstanceId::as_str),
-        interface: options.interface.as_ref().map(InterfaceId::as_str),
+        interfaces: interface.as_slice(),
     };
     let executions = executions::list(deployment, &wanted, terminal).await?;
     let printed = if options.json {
@@ -88,7 +89,7 @@ async fn tell(options: &AuditOptions, deployment: &Deployment, reference: &str) 
 }
 
 /// How many executions there are of each status.
-fn counts(executions: &[Execution]) -> BTreeMap<&str, usize> {
+pub(crate) fn counts<'a>(executions: impl IntoIterator<Item = &'a Execution>) -> BTreeMap<&'a str, usize> {
     let mut counts = BTreeMap::new();
     for execution in executions {
         *counts.entry(status_name(&execution.status)).or_default() += 1;
@@ -122,7 +123,7 @@ fn story_in_json(execution: &Execution, story: &story::Story) -> String {
         "error": error, "cause": cause.as_ref().map(|cause| &cause.message),
         "rejections": cause.as_ref().map_or(&[][..], |cause| &cause.rejections),
         "rejectionsLeftOut": cause.as_ref().map_or(0, |cause| cause.left_out),
-        "advice": execution.advice(),
+        "advice": execution.advice().map(|(_, words)| words),
     })
     .to_string()
 }

@@ -13,7 +13,8 @@ use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
 pub use deployment::DeploymentOptions;
 pub use operate::{
-    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, StatusOptions, TriggerOptions,
+    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, ReplayOptions, StatusOptions,
+    TriggerOptions,
 };
 
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
@@ -80,6 +81,15 @@ pub enum Command {
     /// Tell what happened to an interface: the ledger's events beside its executions.
     #[command(after_help = HISTORY_HELP)]
     History(HistoryOptions),
+    /// Run failed executions again, each in the right way: from the step that failed, or anew.
+    ///
+    /// From the step that failed (RedriveExecution) after throttling, an outage, or a permission that was missing; with
+    /// the same input from the beginning (StartExecution) where the decision is to be made again, as after
+    /// NoEligibleSensor, and where a redrive would only fail again or is refused. An execution whose input is itself
+    /// wrong is left alone. Says which way it takes and why, waits for the ends, and reports them. Run again, it
+    /// starts nothing twice: it waits for what runs, and of a replay that failed it replays the newest.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayOptions),
     /// Put the event of a start on the bus for instances that run already, in waves that EC2's limits allow.
     #[command(after_help = TRIGGER_HELP)]
     Trigger(TriggerOptions),
@@ -144,6 +154,19 @@ Examples:
 const HISTORY_HELP: &str = "Examples:
   mirrorstep history eni-0123456789abcdef0
   mirrorstep history eni-0123456789abcdef0 --json";
+
+const REPLAY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  all that was replayed has succeeded, or was started with --no-wait, or there was nothing to replay
+  1  something failed again, or cannot be replayed
+
+--json prints {\"dryRun\", \"replays\": [{\"execution\", \"way\", \"reason\", \"replayArn\", \"replay\"}], \"counts\"}: the execution
+that failed and the one that its replay has become, as `mirrorstep audit --json` prints them; way is redrive,
+newExecution or none; counts is how many replays have ended in which status.
+
+Examples:
+  mirrorstep replay --failed --since 2h --dry-run
+  mirrorstep replay --failed --since 2h
+  mirrorstep replay eni-0123456789abcdef0-4f1c9a...";
 
 const TRIGGER_HELP: &str = "Examples:
   mirrorstep trigger i-0123456789abcdef0

@@ -7,12 +7,14 @@ use std::fmt;
 use aws_sdk_sfn::error::ProvideErrorMetadata as _;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::primitives::DateTime;
-use aws_sdk_sfn::types::{ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent};
+use aws_sdk_sfn::types::{
+    ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, HistoryEventType,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::audit::advice;
+use crate::audit::{Remedy, advice};
 use crate::aws::Service;
 use crate::deployment::Deployment;
 use crate::error::Error;
@@ -91,6 +93,8 @@ pub struct Execution {
     pub stopped: Option<Timestamp>,
     /// What it was started with.
     pub input: Value,
+    /// The same, as it was written.
+    pub input_text: Option<String>,
     /// What it ended with, where it ended well.
     pub output: Option<Value>,
     /// The name of the error that it ended with.
@@ -101,6 +105,8 @@ pub struct Execution {
     pub redrive_count: i32,
     /// Whether it can be redriven.
     pub redrive_status: Option<ExecutionRedriveStatus>,
+    /// Why it cannot, in Step Functions' words.
+    pub redrive_status_reason: Option<String>,
 }
 
 /// Which executions are asked for.
@@ -114,8 +120,17 @@ pub struct Wanted<'a> {
     pub since: Timestamp,
     /// Only those for this instance.
     pub instance: Option<&'a str>,
-    /// Only those for this interface.
-    pub interface: Option<&'a str>,
+    /// Only those for these interfaces, if there are any.
+    pub interfaces: &'a [&'a str],
+}
+
+/// The state that an execution entered last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastState {
+    /// Its name in the definition.
+    pub name: String,
+    /// Whether it is a Fail state.
+    pub only_fails: bool,
 }
 
 impl Execution {
@@ -149,6 +164,11 @@ impl Execution {
         FAILED.contains(&self.status)
     }
 
+    /// Whether it has come to an end, for now: it may be redriven.
+    pub fn has_ended(&self) -> bool {
+        self.has_failed() || self.status == ExecutionStatus::Succeeded
+    }
+
     /// The error's name. One that timed out or was aborted may have none of its own.
     pub fn error_name(&self) -> Option<&str> {
         match self.status {
@@ -161,7 +181,7 @@ impl Execution {
     }
 
     /// What to do about its end: one that was stopped is to be gone on with, whatever the one who stopped it said.
-    pub fn advice(&self) -> Option<&'static str> {
+    pub fn advice(&self) -> Option<(Remedy, &'static str)> {
         let error = self.error_name().filter(|_| self.has_failed())?;
         Some(match self.status {
             ExecutionStatus::Aborted => advice("ABORTED"),
@@ -203,11 +223,13 @@ impl Execution {
             started: timestamp(&described.start_date),
             stopped: described.stop_date.as_ref().map(timestamp),
             input: described.input.as_deref().map_or(Value::Null, json),
+            input_text: described.input,
             output: described.output.as_deref().map(json),
             error: described.error.filter(|error| !error.is_empty()),
             cause: described.cause.filter(|cause| !cause.is_empty()),
             redrive_count: described.redrive_count.unwrap_or_default(),
             redrive_status: described.redrive_status,
+            redrive_status_reason: described.redrive_status_reason,
             arn: described.execution_arn,
         }
     }
@@ -256,9 +278,10 @@ pub async fn list(
         wanted
             .instance
             .is_none_or(|id| execution.instance_id() == Some(id))
-            && wanted
-                .interface
-                .is_none_or(|id| execution.interface_id() == Some(id))
+            && (wanted.interfaces.is_empty()
+                || execution
+                    .interface_id()
+                    .is_some_and(|id| wanted.interfaces.contains(&id)))
     });
     executions.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.arn.cmp(&b.arn)));
     // One that failed in between is in two of the lists.
@@ -300,7 +323,7 @@ async fn listed_of(
         // AWS lists the newest first. Nothing is left out on another's word where the order says otherwise.
         let past = in_order && !starts.is_empty() && starts.iter().all(|start| *start < wanted.since);
         found.extend(page.executions.into_iter().filter(|item| {
-            timestamp(&item.start_date) >= wanted.since && may_be_for(machine, &item.name, wanted.interface)
+            timestamp(&item.start_date) >= wanted.since && may_be_for(machine, &item.name, wanted.interfaces)
         }));
         next = page.next_token;
         if past || next.is_none() {
@@ -309,11 +332,11 @@ async fn listed_of(
     }
 }
 
-/// Whether an execution of this name may be for the interface: `mirror-instance` names those that it starts by their
-/// interface, a person may have chosen any name.
-fn may_be_for(machine: Machine, name: &str, interface: Option<&str>) -> bool {
-    match (machine, interface, interface_of(name)) {
-        (Machine::MirrorInterface, Some(wanted), Some(named)) => named == wanted,
+/// Whether an execution of this name may be for one of the interfaces, or for any if there are none: `mirror-instance`
+/// names those that it starts by their interface, a person may have chosen any name.
+fn may_be_for(machine: Machine, name: &str, interfaces: &[&str]) -> bool {
+    match (machine, interface_of(name)) {
+        (Machine::MirrorInterface, Some(named)) => interfaces.is_empty() || interfaces.contains(&named),
         _ => true,
     }
 }
@@ -326,8 +349,9 @@ fn interface_of(name: &str) -> Option<&str> {
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
 }
 
-/// Describes one. `None` where there is none of that ARN.
-async fn describe(
+/// Describes one. `None` where there is none of that ARN. Step Functions shows what happened a little late (API
+/// reference, `DescribeExecution`).
+pub async fn describe(
     deployment: &Deployment,
     machine: Machine,
     arn: String,
@@ -353,13 +377,26 @@ async fn described(deployment: &Deployment, arn: &str) -> Result<Option<Describe
     }
 }
 
-/// The execution of this ARN or name.
-pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution, Error> {
-    let not_shown = || Error::NotShown {
+/// Step Functions answers, and shows no execution of this ARN or name.
+pub fn not_shown(deployment: &Deployment, reference: &str) -> Error {
+    Error::NotShown {
         service: Service::STEP_FUNCTIONS.name,
         what: format!("execution {}", crate::aws::one_line(reference)),
         place: deployment.account.place().to_owned(),
-    };
+    }
+}
+
+/// The ARN of the execution of this name.
+pub fn arn(deployment: &Deployment, machine: Machine, name: &str) -> String {
+    let machine = machine
+        .arn(&deployment.outputs)
+        .replacen(":stateMachine:", ":execution:", 1);
+    format!("{machine}:{name}")
+}
+
+/// The execution of this ARN or name.
+pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution, Error> {
+    let not_shown = || not_shown(deployment, reference);
     if reference.starts_with("arn:") {
         let described = described(deployment, reference).await?.ok_or_else(not_shown)?;
         let machine = Machine::ALL
@@ -376,11 +413,7 @@ pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution,
         return Ok(Execution::of(machine, described));
     }
     let asked = Machine::ALL.map(|machine| {
-        let machine_arn = machine.arn(&deployment.outputs);
-        let arn = format!(
-            "{}:{reference}",
-            machine_arn.replacen(":stateMachine:", ":execution:", 1)
-        );
+        let arn = arn(deployment, machine, reference);
         describe(deployment, machine, arn)
     });
     let mut found: Vec<Execution> = futures::future::try_join_all(asked)
@@ -428,6 +461,38 @@ pub async fn history(deployment: &Deployment, arn: &str) -> Result<Vec<HistoryEv
     }
 }
 
+/// The state that an execution entered last.
+pub async fn last_state(deployment: &Deployment, arn: &str) -> Result<Option<LastState>, Error> {
+    let mut next = None;
+    loop {
+        let page = deployment
+            .states
+            .get_execution_history()
+            .execution_arn(arn)
+            .include_execution_data(false)
+            .reverse_order(true)
+            .max_results(PAGE)
+            .set_next_token(next)
+            .send()
+            .await
+            .map_err(
+                deployment
+                    .account
+                    .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory"),
+            )?;
+        let last = page.events.into_iter().find_map(|event| {
+            Some(LastState {
+                only_fails: event.r#type == HistoryEventType::FailStateEntered,
+                name: event.state_entered_event_details?.name,
+            })
+        });
+        next = page.next_token;
+        if last.is_some() || next.is_none() {
+            return Ok(last);
+        }
+    }
+}
+
 /// The name at the end of an execution's ARN.
 pub fn short_name(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
@@ -468,11 +533,11 @@ mod tests {
             ("by-hand", true),
         ] {
             assert_eq!(
-                may_be_for(Machine::MirrorInterface, name, Some(interface)),
+                may_be_for(Machine::MirrorInterface, name, &[interface]),
                 may_be,
                 "{name}"
             );
         }
-        assert!(may_be_for(Machine::Reconcile, "eni-1-2", Some(interface)));
+        assert!(may_be_for(Machine::Reconcile, "eni-1-2", &[interface]));
     }
 }

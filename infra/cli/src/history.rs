@@ -48,7 +48,7 @@ pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCo
         failed: false,
         since: before(Timestamp::now(), SHOWN_FOR),
         instance: None,
-        interface: Some(interface),
+        interfaces: &[interface],
     };
     let executions = executions::list(&deployment, &wanted, terminal).await?;
     let Recorded { assignment, events } = &recorded;

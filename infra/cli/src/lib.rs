@@ -30,6 +30,7 @@ pub mod local;
 pub mod moves;
 pub mod overview;
 pub mod reconcile;
+pub mod replay;
 pub mod scenario;
 pub mod snapshot;
 pub mod stack;
@@ -62,6 +63,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Status(options) => on_runtime(status::run(options, &terminal)),
         Command::Audit(options) => on_runtime(audit::run(options, &terminal)),
         Command::History(options) => on_runtime(history::run(options, &terminal)),
+        Command::Replay(options) => on_runtime(replay::run(options, &terminal)),
         Command::Trigger(options) => on_runtime(trigger::run(options, &terminal)),
         Command::Reconcile(options) => on_runtime(reconcile::run(options, &terminal)),
         Command::Doctor(options) => on_runtime(doctor::run(options, &terminal)),

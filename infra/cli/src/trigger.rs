@@ -28,6 +28,21 @@ const BURST: u64 = 50;
 /// How often events that EventBridge has not taken are sent again.
 const TRIES: u32 = 5;
 
+/// Waves that bring new sessions, no faster than EC2 takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    sessions: u64,
+}
+
+impl Pace {
+    /// How long the next wave is to wait after one with so many sessions.
+    pub(crate) fn after(&mut self, more: u64) -> Duration {
+        let before = u64::max(self.sessions, BURST);
+        self.sessions += more;
+        Duration::from_secs(self.sessions.saturating_sub(before).div_ceil(SESSIONS_PER_SECOND))
+    }
+}
+
 /// Puts the events on the bus, no faster than EC2 takes sessions.
 pub async fn run(options: &TriggerOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
@@ -35,19 +50,18 @@ pub async fn run(options: &TriggerOptions, terminal: &Terminal) -> Result<ExitCo
     let mut sent = 0;
     if !options.dry_run {
         let mut progress = terminal.progress("instances put on the bus");
-        let mut interfaces = 0;
+        let mut pace = Pace::default();
         for wave in running.chunks(EVENTS_AT_ONCE) {
             put(wave, &deployment).await?;
             sent += wave.len();
             progress.set(sent, running.len());
-            let before = u64::max(interfaces, BURST);
-            interfaces += wave
+            let interfaces = wave
                 .iter()
                 .map(|instance| instance.network_interfaces.len() as u64)
-                .sum::<u64>();
-            let seconds = interfaces.saturating_sub(before).div_ceil(SESSIONS_PER_SECOND);
+                .sum();
+            let pause = pace.after(interfaces);
             if sent < running.len() {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -193,4 +207,16 @@ async fn put(instances: &[Instance], deployment: &Deployment) -> Result<(), Erro
         ),
         next: "run it again in a minute: an event too many does no harm".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_wait_once_ec2_has_taken_what_it_takes_at_once() {
+        let mut pace = Pace::default();
+        let seconds: Vec<u64> = [45, 10, 10, 0].map(|wave| pace.after(wave).as_secs()).into();
+        assert_eq!(seconds, [0, 1, 2, 0]);
+    }
 }

@@ -389,6 +389,10 @@ async fn the_story_of_a_failure_names_what_decided_and_what_to_do() {
         "and caught: NoEligibleSensor: no sensor can receive",
         "What to do: Every target was turned down",
         "start a new execution with the same input",
+        &format!(
+            "`mirrorstep replay {}` then redrives it or starts a new one",
+            failed_name()
+        ),
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
     }

@@ -546,6 +546,15 @@ fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &St
 
     change("authorize-security-group-ingress");
     stack.until("the sensors are open", || can_be_received().then_some(()));
+    let replayed = stack.mirrorstep(&["replay", failed["name"].as_str().unwrap(), "--json"]);
+    // Once with closed sensors, and now that one.
+    let replay = &replayed["replays"][0];
+    assert!(
+        replay["reason"].as_str().unwrap().contains("NoEligibleSensor"),
+        "{replayed}"
+    );
+    assert_ne!(replay["replay"]["name"], failed["name"], "{replayed}");
+    assert_eq!(replay["replay"]["outcome"], "created", "{replayed}");
     let triggered = stack.mirrorstep(&["trigger", instance, "--json"]);
     assert_eq!(triggered["sent"], 1, "{triggered}");
     stack.until("everything is mirrored", || {
@@ -582,6 +591,16 @@ fn what_failed_is_told(stack: &Stack, interface: &str) {
     assert_eq!(history.status.code(), Some(0));
     let history = String::from_utf8_lossy(&history.stdout);
     assert!(history.contains("NoEligibleSensor"), "{history}");
+
+    let replayed = stack.run(&["replay", failed["name"].as_str().unwrap()]);
+    assert_eq!(replayed.status.code(), Some(1));
+    let replayed = String::from_utf8_lossy(&replayed.stdout);
+    for words in [
+        "after NoEligibleSensor the decision is to be made again",
+        "1 replayed: 1 failed",
+    ] {
+        assert!(replayed.contains(words), "{replayed}");
+    }
 
     let diagnosis = stack.mirrorstep(&["doctor", "--json"]);
     assert_eq!(diagnosis["ok"], false, "{diagnosis}");

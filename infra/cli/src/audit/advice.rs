@@ -4,8 +4,19 @@ use mirrorstep_core::ErrorName;
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 
-/// What to do about an execution that ended with this error.
-pub fn advice(error: &str) -> &'static str {
+/// How an execution is run again after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// From the step that failed, with what was decided before.
+    Redrive,
+    /// With the same input from the beginning, since the decision is to be made again.
+    StartAnew,
+    /// Not at all: its input is to be corrected.
+    Correct,
+}
+
+/// What to do about an execution that ended with this error: as `mirrorstep replay` does it, and in words.
+pub fn advice(error: &str) -> (Remedy, &'static str) {
     let name: Result<ErrorName, serde::de::value::Error> = ErrorName::deserialize(error.into_deserializer());
     match name {
         Ok(name) => of_a_stage(name),
@@ -13,120 +24,145 @@ pub fn advice(error: &str) -> &'static str {
     }
 }
 
-fn of_a_stage(name: ErrorName) -> &'static str {
+fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
     match name {
-        ErrorName::InstanceNotFound => {
+        ErrorName::InstanceNotFound => (
+            Remedy::StartAnew,
             "EC2 does not show the instance or the interface. Check that it still exists, and in this Region. If it \
-             does, start a new execution with the same input. If it does not, there is nothing to do."
-        }
-        ErrorName::Ec2Throttled => {
+             does, start a new execution with the same input. If it does not, there is nothing to do.",
+        ),
+        ErrorName::Ec2Throttled => (
+            Remedy::Redrive,
             "EC2 has refused for the rate of calls for a long time. Find out in CloudTrail who makes so many calls \
-             in this account, and wait until it is over. Then redrive the execution."
-        }
-        ErrorName::Ec2Unavailable => {
+             in this account, and wait until it is over. Then redrive the execution.",
+        ),
+        ErrorName::Ec2Unavailable => (
+            Remedy::Redrive,
             "EC2 has failed or not answered for a long time. Look at the AWS Health Dashboard and at the functions' \
-             way to EC2. Redrive the execution when the outage is over."
-        }
-        ErrorName::LedgerContention => {
+             way to EC2. Redrive the execution when the outage is over.",
+        ),
+        ErrorName::LedgerContention => (
+            Remedy::Redrive,
             "Others wrote the same entries of the ledger again and again. Redrive the execution when fewer \
-             instances start at once. If it happens again, compare the ledger with `mirrorstep ledger verify`."
-        }
-        ErrorName::LedgerUnavailable => {
+             instances start at once. If it happens again, compare the ledger with `mirrorstep ledger verify`.",
+        ),
+        ErrorName::LedgerUnavailable => (
+            Remedy::Redrive,
             "DynamoDB has failed, throttled or not answered for a long time. Look at the table's metrics and at the \
-             AWS Health Dashboard. Redrive the execution when the outage is over."
-        }
-        ErrorName::SensorFull => {
+             AWS Health Dashboard. Redrive the execution when the outage is over.",
+        ),
+        ErrorName::SensorFull => (
+            Remedy::StartAnew,
             "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \
-             Then start a new execution with the same input: it picks afresh."
-        }
-        ErrorName::SensorUncounted => {
+             Then start a new execution with the same input: it picks afresh.",
+        ),
+        ErrorName::SensorUncounted => (
+            Remedy::Redrive,
             "The sessions of a sensor could not be counted. Run `mirrorstep reconcile`, which counts them. Then \
-             redrive the execution."
-        }
-        ErrorName::ReservationStale => {
+             redrive the execution.",
+        ),
+        ErrorName::ReservationStale => (
+            Remedy::StartAnew,
             "The reservation was changed by somebody else meanwhile. Start a new execution with the same input: it \
-             begins with the sessions that the interface has now."
-        }
-        ErrorName::SourceNotMirrorable => {
+             begins with the sessions that the interface has now.",
+        ),
+        ErrorName::SourceNotMirrorable => (
+            Remedy::StartAnew,
             "EC2 refuses the interface as a mirror source: the cause says why. Most often the instance type cannot \
              be mirrored, and there is nothing to do. After a change of type start a new execution with the same \
-             input."
-        }
-        ErrorName::NoEligibleSensor => {
+             input.",
+        ),
+        ErrorName::NoEligibleSensor => (
+            Remedy::StartAnew,
             "Every target was turned down: the rejections say by which rule. Open the security group, the network \
              ACL or the route that they name, or add a sensor. `mirrorstep explain --interface ENI` prints the \
              commands that let the packets in, and what would be decided now. Then start a new execution with the \
-             same input: a redrive would not look at the network again."
-        }
-        ErrorName::QuotaExceeded => {
+             same input: a redrive would not look at the network again.",
+        ),
+        ErrorName::QuotaExceeded => (
+            Remedy::StartAnew,
             "A quota of AWS is reached: the cause says which. Have it raised, or make room by deleting sessions \
-             that are not needed. Then start a new execution with the same input."
-        }
-        ErrorName::AccessDenied => {
+             that are not needed. Then start a new execution with the same input.",
+        ),
+        ErrorName::AccessDenied => (
+            Remedy::Redrive,
             "The function's role lacks a permission: the cause names the action. Grant it, and look for a service \
              control policy that denies it. Then redrive the execution; one that gave its reservation back (state \
-             ReleaseSession) is to be started anew with the same input."
-        }
-        ErrorName::InvalidConfiguration => {
+             ReleaseSession) is to be started anew with the same input.",
+        ),
+        ErrorName::InvalidConfiguration => (
+            Remedy::StartAnew,
             "A setting of the stack is missing, malformed, or names what does not exist: the cause says which. \
-             Correct the stack's parameter and update the stack. Then start a new execution with the same input."
-        }
-        ErrorName::InvalidEvent => {
+             Correct the stack's parameter and update the stack. Then start a new execution with the same input.",
+        ),
+        ErrorName::InvalidEvent => (
+            Remedy::Correct,
             "The input is not what the state machine takes: the cause says what is wrong. Correct the event and \
-             start a new execution with it. A redrive would fail in the same way."
-        }
+             start a new execution with it. A redrive would fail in the same way.",
+        ),
     }
 }
 
 /// Names that Step Functions and Lambda give (Step Functions guide, "Handling errors in workflows").
-fn of_the_platform(error: &str) -> &'static str {
+fn of_the_platform(error: &str) -> (Remedy, &'static str) {
     match error {
-        "States.Timeout" | "Sandbox.Timedout" => {
+        "States.Timeout" | "Sandbox.Timedout" => (
+            Remedy::Redrive,
             "A function or the whole execution has taken too long: EC2, DynamoDB or Lambda was slow or not there. \
              Look at the retries above and at the AWS Health Dashboard. Redrive the execution when the outage is \
-             over."
-        }
-        "ABORTED" => {
+             over.",
+        ),
+        "ABORTED" => (
+            Remedy::Redrive,
             "Somebody stopped it. Redrive the execution to go on from where it was stopped, or start a new one with \
-             the same input."
-        }
-        "Lambda.TooManyRequestsException" => {
+             the same input.",
+        ),
+        "Lambda.TooManyRequestsException" => (
+            Remedy::Redrive,
             "Lambda has refused for too many concurrent functions for a long time. Have the account's concurrency \
-             raised, or wait until fewer functions run. Then redrive the execution."
-        }
-        "Lambda.ResourceNotFoundException" => {
+             raised, or wait until fewer functions run. Then redrive the execution.",
+        ),
+        "Lambda.ResourceNotFoundException" => (
+            Remedy::Redrive,
             "A function of the stack is not there. Update the stack so that it is made again. Then redrive the \
-             execution."
-        }
-        "States.DataLimitExceeded" => {
+             execution.",
+        ),
+        "States.DataLimitExceeded" => (
+            Remedy::StartAnew,
             "The state has become larger than Step Functions allows: there are too many targets of too many kinds. \
-             Name fewer targets in the stack's parameters. Then start a new execution with the same input."
-        }
-        "States.Permissions" | "Lambda.AccessDeniedException" => {
+             Name fewer targets in the stack's parameters. Then start a new execution with the same input.",
+        ),
+        "States.Permissions" | "Lambda.AccessDeniedException" => (
+            Remedy::Redrive,
             "The state machine's role lacks a permission: the cause names the action. Update the stack, or grant \
-             it. Then redrive the execution."
-        }
-        _ if error.starts_with("Lambda.") => {
+             it. Then redrive the execution.",
+        ),
+        _ if error.starts_with("Lambda.") => (
+            Remedy::Redrive,
             "Lambda itself has failed for a long time. Look at the AWS Health Dashboard. Redrive the execution when \
-             the outage is over."
-        }
-        _ if error.starts_with("Runtime.") => {
+             the outage is over.",
+        ),
+        _ if error.starts_with("Runtime.") => (
+            Remedy::Redrive,
             "A function's process has died again and again, before it could say why. Read the function's log for \
-             the execution's ARN, and check its memory and its build. Then redrive the execution."
-        }
-        _ if error.starts_with("StepFunctions.") || error == "States.TaskFailed" => {
+             the execution's ARN, and check its memory and its build. Then redrive the execution.",
+        ),
+        _ if error.starts_with("StepFunctions.") || error == "States.TaskFailed" => (
+            Remedy::Redrive,
             "A call of the state machine to another service has failed for a long time: the cause says which. Grant \
-             the permission that it names, or wait until the outage is over. Then redrive the execution."
-        }
-        _ if error.starts_with("States.") => {
+             the permission that it names, or wait until the outage is over. Then redrive the execution.",
+        ),
+        _ if error.starts_with("States.") => (
+            Remedy::StartAnew,
             "The definition does not fit what a state was given: the state machines and the functions are not of \
-             the same version. Update the stack from one checkout. Then start a new execution with the same input."
-        }
-        _ => {
+             the same version. Update the stack from one checkout. Then start a new execution with the same input.",
+        ),
+        _ => (
+            Remedy::StartAnew,
             "This error is not one that mirrorstep knows. Read the cause, and the functions' log for the \
              execution's ARN. After an outage redrive the execution; after a change to the network, the sensors or \
-             the stack start a new one with the same input. Both are safe."
-        }
+             the stack start a new one with the same input. Both are safe.",
+        ),
     }
 }
 
@@ -153,7 +189,8 @@ mod tests {
     #[test]
     fn after_an_outage_an_execution_is_redriven_and_after_a_change_started_anew() {
         for error in REDRIVE {
-            let advice = advice(error);
+            let (remedy, advice) = advice(error);
+            assert_eq!(remedy, Remedy::Redrive, "{error}");
             assert!(
                 advice.to_lowercase().contains("redrive the execution"),
                 "{error}: {advice}"
@@ -161,14 +198,17 @@ mod tests {
             assert!(!advice.contains("new execution"), "{error}: {advice}");
         }
         for error in START_ANEW {
-            let advice = advice(error);
+            let (remedy, advice) = advice(error);
+            assert_eq!(remedy, Remedy::StartAnew, "{error}");
             assert!(
                 advice.to_lowercase().contains("start a new execution"),
                 "{error}: {advice}"
             );
             assert!(!advice.contains("edrive the execution"), "{error}: {advice}");
         }
-        assert!(advice("InvalidEvent").contains("Correct the event"));
-        assert!(advice("Heaven.Fell").contains("not one that mirrorstep knows"));
+        let (remedy, words) = advice("InvalidEvent");
+        assert!(remedy == Remedy::Correct && words.contains("Correct the event"));
+        let (remedy, words) = advice("Heaven.Fell");
+        assert!(remedy == Remedy::StartAnew && words.contains("not one that mirrorstep knows"));
     }
 }

@@ -7,6 +7,7 @@ use aws_sdk_sfn::types::ExecutionRedriveStatus;
 use comfy_table::{ColumnConstraint, Width};
 use jiff::Timestamp;
 
+use super::Remedy;
 use super::story::{State, Story};
 use crate::aws::one_line;
 use crate::cli::AuditOptions;
@@ -73,15 +74,11 @@ pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
             ColumnConstraint::ContentWidth
         });
     }
-    let counts: Vec<String> = super::counts(executions)
-        .iter()
-        .map(|(status, count)| format!("{count} {}", in_two_words(status)))
-        .collect();
     let plural = if executions.len() == 1 { "" } else { "s" };
     let mut text = format!(
         "{table}\n{} execution{plural}: {}\n",
         executions.len(),
-        counts.join(", ")
+        in_numbers(executions)
     );
     if let Some(failed) = executions.iter().find(|execution| execution.has_failed()) {
         let _ = writeln!(
@@ -91,6 +88,15 @@ pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
         );
     }
     text
+}
+
+/// How many there are of each status, in words.
+pub(crate) fn in_numbers<'a>(executions: impl IntoIterator<Item = &'a Execution>) -> String {
+    let counts: Vec<String> = super::counts(executions)
+        .iter()
+        .map(|(status, count)| format!("{count} {}", in_two_words(status)))
+        .collect();
+    counts.join(", ")
 }
 
 fn in_two_words(status: &str) -> String {
@@ -229,7 +235,17 @@ fn write_end(execution: &Execution, out: &mut String) -> fmt::Result {
             cause.left_out
         )?;
     }
-    writeln!(out, "\nWhat to do: {}", execution.advice().unwrap_or_default())?;
+    let Some((remedy, advice)) = execution.advice() else {
+        return Ok(());
+    };
+    writeln!(out, "\nWhat to do: {advice}")?;
+    if remedy != Remedy::Correct {
+        writeln!(
+            out,
+            "`mirrorstep replay {}` then redrives it or starts a new one, as is right.",
+            printable(&execution.name)
+        )?;
+    }
     if execution.redrive_status == Some(ExecutionRedriveStatus::NotRedrivable) {
         writeln!(
             out,

@@ -59,6 +59,34 @@ pub struct HistoryOptions {
     pub deployment: DeploymentOptions,
 }
 
+/// The options of `mirrorstep replay`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[command(group = ArgGroup::new("which").args(["executions", "failed"]).required(true))]
+pub struct ReplayOptions {
+    /// Executions, each by its ARN or its name.
+    #[arg(value_name = "EXECUTION")]
+    pub executions: Vec<String>,
+    /// Every execution that failed, timed out or was aborted, and that no later one has made good.
+    #[arg(long)]
+    pub failed: bool,
+    /// With --failed: only executions that started within this time, such as 90m, 24h or 7d.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration, conflicts_with = "executions")]
+    pub since: Duration,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for the outcome.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
 /// The options of `mirrorstep trigger`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").args(["instances", "all", "tag"]).required(true))]

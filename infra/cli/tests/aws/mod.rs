@@ -1,7 +1,7 @@
 //! A small AWS over HTTP for the commands that look at a deployment: CloudFormation's `DescribeStacks`, Step
-//! Functions' executions and histories, and DynamoDB's `Query` of the ledger.
+//! Functions' executions and histories, also started and redriven, and DynamoDB's `Query` of the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
@@ -48,6 +48,18 @@ pub(crate) struct World {
     pub(crate) ledger: Vec<Value>,
     /// How many elements are on a page.
     pub(crate) page: usize,
+    /// What becomes of executions that run, by ARN, one run after the other: what `DescribeExecution` then tells.
+    pub(crate) ends: BTreeMap<String, Vec<Value>>,
+    /// So many times `DescribeExecution` answers as before, after one was started or redriven.
+    pub(crate) late: usize,
+    /// What `DescribeExecution` answers meanwhile, and how often.
+    pub(crate) past: BTreeMap<String, (Option<Value>, usize)>,
+    /// Those that were looked at since they run.
+    pub(crate) looked_at: BTreeSet<String>,
+    /// The tokens that have redriven something.
+    pub(crate) tokens: BTreeSet<String>,
+    /// Actions whose next answers do not arrive, though they are carried out.
+    pub(crate) lost: Vec<&'static str>,
 }
 
 impl World {
@@ -72,15 +84,16 @@ struct Fault {
 }
 
 #[derive(Default)]
-struct Shared {
-    world: World,
+pub(crate) struct Shared {
+    pub(crate) world: World,
     faults: Vec<Fault>,
-    calls: BTreeMap<String, usize>,
+    /// What was asked, in order.
+    pub(crate) requests: Vec<(String, Value)>,
 }
 
 /// The account over HTTP, and what an operator's shell has set.
 pub(crate) struct Aws {
-    shared: Arc<Mutex<Shared>>,
+    pub(crate) shared: Arc<Mutex<Shared>>,
     environment: BTreeMap<&'static str, String>,
 }
 
@@ -132,7 +145,11 @@ impl Aws {
     /// How often an action was called so far.
     pub(crate) fn calls(&self, action: &str) -> usize {
         let shared = self.shared.lock().unwrap();
-        shared.calls.get(action).copied().unwrap_or_default()
+        shared
+            .requests
+            .iter()
+            .filter(|(asked, _)| asked == action)
+            .count()
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
@@ -179,15 +196,16 @@ async fn serve(shared: Arc<Mutex<Shared>>, listener: TcpListener) {
 async fn answer(
     shared: Arc<Mutex<Shared>>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let target = request.headers().get("x-amz-target").cloned();
     let body = request.into_body().collect().await?.to_bytes();
     let action = match &target {
         Some(target) => target.to_str().unwrap().rsplit('.').next().unwrap().to_owned(),
         None => "DescribeStacks".to_owned(),
     };
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut shared = shared.lock().unwrap();
-    *shared.calls.entry(action.clone()).or_default() += 1;
+    shared.requests.push((action.clone(), asked.clone()));
     let fault = shared
         .faults
         .iter_mut()
@@ -200,12 +218,13 @@ async fn answer(
     let answered = match refusal {
         Some(refusal) => Err(refusal),
         None if is_query => stack(&String::from_utf8_lossy(&body)).map(Value::String),
-        None => act(
-            &shared.world,
-            &action,
-            &serde_json::from_slice(&body).unwrap_or_default(),
-        ),
+        None => act(&mut shared.world, &action, &asked),
     };
+    let lost = &mut shared.world.lost;
+    if let Some(index) = lost.iter().position(|lost| *lost == action) {
+        lost.remove(index);
+        return Err("the connection is lost".into());
+    }
     let (status, text) = match answered {
         Ok(Value::String(text)) if is_query => (200, text),
         Ok(answer) => (200, answer.to_string()),
@@ -254,8 +273,7 @@ fn stack(form: &str) -> Result<String, (String, String)> {
     ))
 }
 
-fn act(world: &World, action: &str, asked: &Value) -> Result<Value, (String, String)> {
-    let of_arn = |execution: &&Value| execution["executionArn"] == asked["executionArn"];
+fn act(world: &mut World, action: &str, asked: &Value) -> Result<Value, (String, String)> {
     let unknown = || {
         let message = format!("Execution Does Not Exist: '{}'", asked["executionArn"]);
         ("ExecutionDoesNotExist".to_owned(), message)
@@ -274,12 +292,37 @@ fn act(world: &World, action: &str, asked: &Value) -> Result<Value, (String, Str
             listed.sort_by_key(|execution| -execution["startDate"].as_i64().unwrap());
             Ok(page("executions", &listed, world.page, asked))
         }
-        "DescribeExecution" => world.executions.iter().find(of_arn).cloned().ok_or_else(unknown),
+        "DescribeExecution" => {
+            let arn = asked["executionArn"].as_str().unwrap();
+            if let Some((past, times)) = world.past.get_mut(arn).filter(|(_, times)| *times > 0) {
+                *times -= 1;
+                return past.clone().ok_or_else(unknown);
+            }
+            let execution = world
+                .executions
+                .iter_mut()
+                .find(|execution| execution["executionArn"] == arn)
+                .ok_or_else(unknown)?;
+            let ends = world.ends.get_mut(arn).filter(|ends| !ends.is_empty());
+            if let ("RUNNING", Some(ends)) = (execution["status"].as_str().unwrap(), ends)
+                && !world.looked_at.insert(arn.to_owned())
+            {
+                let end = ends.remove(0);
+                let end = end.as_object().unwrap().clone();
+                execution.as_object_mut().unwrap().extend(end);
+            }
+            Ok(execution.clone())
+        }
         "GetExecutionHistory" => {
             let arn = asked["executionArn"].as_str().unwrap();
-            let events = world.histories.get(arn).ok_or_else(unknown)?;
-            Ok(page("events", events, world.page, asked))
+            let mut events = world.histories.get(arn).ok_or_else(unknown)?.clone();
+            if asked["reverseOrder"] == true {
+                events.reverse();
+            }
+            Ok(page("events", &events, world.page, asked))
         }
+        "StartExecution" => start(world, asked),
+        "RedriveExecution" => redrive(world, asked),
         "Query" => {
             assert_eq!(asked["TableName"], TABLE);
             assert_eq!(asked["ConsistentRead"], true);
@@ -294,6 +337,75 @@ fn act(world: &World, action: &str, asked: &Value) -> Result<Value, (String, Str
         }
         _ => Err(("UnknownOperationException".to_owned(), action.to_owned())),
     }
+}
+
+/// As the API reference tells: a name is taken for 90 days, and one that runs with this input is answered for again.
+fn start(world: &mut World, asked: &Value) -> Result<Value, (String, String)> {
+    let text = |member: &str| asked[member].as_str().unwrap().to_owned();
+    let name = text("name");
+    assert!(name.len() <= 80, "{name}");
+    assert!(
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    );
+    let machine_arn = text("stateMachineArn");
+    let arn = format!("{}:{name}", machine_arn.replace(":stateMachine:", ":execution:"));
+    let there = world
+        .executions
+        .iter()
+        .find(|execution| execution["executionArn"] == arn);
+    if let Some(there) = there {
+        if there["status"] != "RUNNING" || there["input"] != asked["input"] {
+            let message = format!("Execution Already Exists: '{arn}'");
+            return Err(("ExecutionAlreadyExists".to_owned(), message));
+        }
+    } else {
+        let now = jiff::Timestamp::now().as_second();
+        world.executions.push(json!({
+            "executionArn": arn, "stateMachineArn": machine_arn, "name": name, "status": "RUNNING",
+            "startDate": now, "input": asked["input"], "redriveCount": 0, "redriveStatus": "NOT_REDRIVABLE",
+            "redriveStatusReason": "Execution is RUNNING and cannot be redriven",
+        }));
+        world.past.insert(arn.clone(), (None, world.late));
+    }
+    Ok(json!({"executionArn": arn, "startDate": jiff::Timestamp::now().as_second()}))
+}
+
+/// As the API reference tells: a token that is known is answered as before.
+fn redrive(world: &mut World, asked: &Value) -> Result<Value, (String, String)> {
+    let arn = asked["executionArn"].as_str().unwrap();
+    let now = jiff::Timestamp::now().as_second();
+    let answer = Ok(json!({"redriveDate": now}));
+    let token = format!("{arn} {}", asked["clientToken"].as_str().unwrap());
+    if world.tokens.contains(&token) {
+        return answer;
+    }
+    let Some(execution) = world
+        .executions
+        .iter_mut()
+        .find(|execution| execution["executionArn"] == arn)
+    else {
+        let message = format!("Execution Does Not Exist: '{arn}'");
+        return Err(("ExecutionDoesNotExist".to_owned(), message));
+    };
+    if execution["redriveStatus"] != "REDRIVABLE" {
+        let message = execution["redriveStatusReason"].as_str().unwrap_or_default();
+        return Err(("ExecutionNotRedrivable".to_owned(), message.to_owned()));
+    }
+    world
+        .past
+        .insert(arn.to_owned(), (Some(execution.clone()), world.late));
+    world.tokens.insert(token);
+    world.looked_at.remove(arn);
+    let count = execution["redriveCount"].as_i64().unwrap() + 1;
+    let members = execution.as_object_mut().unwrap();
+    for gone in ["stopDate", "error", "cause"] {
+        members.remove(gone);
+    }
+    members.insert("status".to_owned(), json!("RUNNING"));
+    members.insert("redriveCount".to_owned(), json!(count));
+    members.insert("redriveStatus".to_owned(), json!("NOT_REDRIVABLE"));
+    answer
 }
 
 fn page(name: &str, all: &[Value], size: usize, asked: &Value) -> Value {
