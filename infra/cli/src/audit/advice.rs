@@ -75,7 +75,7 @@ fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
         ErrorName::NoEligibleSensor => (
             Remedy::StartAnew,
             "Every target was turned down: the rejections say by which rule. Open the security group, the network \
-             ACL or the route that they name, or add a sensor. `mirrorstep explain --interface ENI` prints the \
+             ACL or the route that they name, or add a sensor. `mirrorstep explain --stack STACK --interface ENI` prints the \
              commands that let the packets in, and what would be decided now. Then start a new execution with the \
              same input: a redrive would not look at the network again.",
         ),
