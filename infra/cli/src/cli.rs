@@ -13,8 +13,8 @@ use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
 pub use deployment::DeploymentOptions;
 pub use operate::{
-    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, ReplayOptions, StatusOptions,
-    TriggerOptions,
+    AuditOptions, DoctorOptions, HistoryOptions, ReconcileOptions, ReplayOptions, ReportOptions,
+    StatusOptions, TriggerOptions,
 };
 
 /// Mirrors every interface of every EC2 instance to the one sensor that can really receive it.
@@ -96,6 +96,13 @@ pub enum Command {
     /// Bring the ledger and EC2 together again now, and show the summary.
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(ReconcileOptions),
+    /// Write a page that says how things stand, how the sensors' loads came about, and what failed and why.
+    ///
+    /// One HTML file that needs nothing else, and no network: for a ticket, a mail, or a phone. It says what `status`
+    /// says, with every interface in a table to filter and to sort, each sensor's and zone's load since the ledger's
+    /// first event, which zones are mirrored to which sensors, and the failed executions by their causes.
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportOptions),
     /// Check the account before deployment, or a deployment's settings: each finding with its fix. Changes nothing.
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorOptions),
@@ -180,6 +187,14 @@ const RECONCILE_HELP: &str = "Exit status, beside those that `mirrorstep --help`
 Examples:
   mirrorstep reconcile
   mirrorstep reconcile --json";
+
+const REPORT_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  the page is written, whatever it says
+
+Examples:
+  mirrorstep report --out report.html
+  mirrorstep report --out mirroring.html --since 30d --profile audit
+  mirrorstep report --json | jq '.failures[] | {count, error, cause}'";
 
 const DOCTOR_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing stands in the way

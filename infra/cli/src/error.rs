@@ -31,6 +31,17 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A page cannot be where it was asked for.
+    #[error(
+        "cannot write the page {}: {cause}; give --out a file in a directory that there is and that you may write to",
+        path.display()
+    )]
+    NoPage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// The runtime or a signal handler could not be set up.
     #[error("this process could not be set up: {0}")]
     Runtime(#[source] io::Error),

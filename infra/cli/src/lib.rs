@@ -31,6 +31,7 @@ pub mod moves;
 pub mod overview;
 pub mod reconcile;
 pub mod replay;
+pub mod report;
 pub mod scenario;
 pub mod snapshot;
 pub mod stack;
@@ -66,6 +67,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Replay(options) => on_runtime(replay::run(options, &terminal)),
         Command::Trigger(options) => on_runtime(trigger::run(options, &terminal)),
         Command::Reconcile(options) => on_runtime(reconcile::run(options, &terminal)),
+        Command::Report(options) => on_runtime(report::run(options, &terminal)),
         Command::Doctor(options) => on_runtime(doctor::run(options, &terminal)),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "mirrorstep", &mut std::io::stdout());

@@ -1,6 +1,6 @@
 //! How a deployment stands at one moment: its sensors, the interfaces that run, and whether both sides agree.
 //!
-//! `mirrorstep status` prints it.
+//! `mirrorstep status` prints it, `mirrorstep report` makes a page of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,12 +15,13 @@ use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_core::snapshot::{Snapshot, VpcEndpoint};
 use mirrorstep_core::{InterfaceId, TargetId, collect as needed};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::aws::Account;
 use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::ledger::{self, Audit, Session};
+use crate::ledger::{self, Audit, Ledger, Session};
 use crate::trigger::running;
 
 /// How late EC2 may be before a difference is one.
@@ -126,6 +127,15 @@ impl Overview {
                 .all(|interface| interface.state != Coverage::Uncovered)
     }
 
+    /// The overview as a member of what `--json` prints.
+    pub fn in_json(&self) -> Value {
+        json!({
+            "ok": self.is_well(), "coverage": self.coverage(), "at": self.at, "stack": self.stack,
+            "place": self.place, "sensors": self.sensors, "interfaces": self.interfaces,
+            "differences": self.differences,
+        })
+    }
+
     /// How many interfaces are in each state.
     pub fn coverage(&self) -> BTreeMap<Coverage, usize> {
         let mut counts = BTreeMap::new();
@@ -136,8 +146,62 @@ impl Overview {
     }
 }
 
-/// Looks at the ledger, at EC2, and, for what nothing covers, at what decides.
-pub async fn observe(deployment: &Deployment) -> Result<Overview, Error> {
+impl Sensor {
+    /// What is to be known of it beside its numbers, in words. Empty where there is nothing.
+    pub fn note(&self) -> String {
+        let mut notes = Vec::new();
+        if self.missing {
+            notes.push("EC2 does not show this target".to_owned());
+        }
+        if !self.missing && self.zones.is_empty() {
+            notes.push("EC2 does not show its interface".to_owned());
+        }
+        if let Some(until) = self.full_until {
+            notes.push(format!("full, tried again at {until:.0}"));
+        }
+        if self.draining {
+            notes.push("draining".to_owned());
+        }
+        notes.join("; ")
+    }
+
+    /// How many sources it can take, and how much of that is taken, in words.
+    pub fn share(&self) -> String {
+        match self.capacity {
+            None if self.missing => String::new(),
+            None => "no limit".to_owned(),
+            Some(capacity) => format!("{capacity} ({} %)", self.sessions * 100 / capacity),
+        }
+    }
+}
+
+impl Coverage {
+    /// All of them: those first for which somebody may have something to do.
+    pub const ALL: [Self; 6] = [
+        Self::Uncovered,
+        Self::Pending,
+        Self::NotMirrorable,
+        Self::OptedOut,
+        Self::Sensor,
+        Self::Mirrored,
+    ];
+
+    /// Its name for a person.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Mirrored => "mirrored",
+            Self::Pending => "about to be mirrored",
+            Self::Uncovered => "not mirrored",
+            Self::NotMirrorable => "not mirrorable",
+            Self::OptedOut => "opted out",
+            Self::Sensor => "a sensor's own",
+        }
+    }
+}
+
+/// Looks at the ledger, at EC2, and, for what nothing covers, at what decides. What was read of the ledger is there for
+/// who wants to know more of it.
+pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Error> {
     let account = &deployment.account;
     let targets = deployment.targets()?;
     let (shown, instances) = tokio::try_join!(
@@ -180,7 +244,7 @@ pub async fn observe(deployment: &Deployment) -> Result<Overview, Error> {
         .interfaces
         .sort_by(|one, other| (one.state, &one.interface_id).cmp(&(other.state, &other.interface_id)));
     overview.differences = audit.disagreements;
-    Ok(overview)
+    Ok((overview, audit.ledger))
 }
 
 fn configured(targets: &Targets) -> &[TargetId] {

@@ -3,12 +3,10 @@
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use crate::cli::StatusOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::overview::{Coverage, Overview, Sensor, observe};
+use crate::overview::{Coverage, Overview, observe};
 use crate::terminal::{Terminal, print, printable, table};
 
 /// How many interfaces are listed that are not mirrored. `--json` lists all.
@@ -18,16 +16,11 @@ const LISTED: usize = 50;
 pub async fn run(options: &StatusOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let waiting = terminal.wait("asking EC2 and the ledger");
     let deployment = Deployment::find(&options.deployment).await?;
-    let overview = observe(&deployment).await?;
+    let (overview, _) = observe(&deployment).await?;
     drop(waiting);
     let is_well = overview.is_well();
     print(&if options.json {
-        json!({
-            "ok": is_well, "coverage": overview.coverage(), "at": overview.at, "stack": overview.stack,
-            "place": overview.place, "sensors": overview.sensors, "interfaces": overview.interfaces,
-            "differences": overview.differences,
-        })
-        .to_string()
+        overview.in_json().to_string()
     } else {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -63,16 +56,16 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
             printable(&sensor.zones.join(", ")),
             sensor.target_id.clone(),
             sensor.sessions.to_string(),
-            share(sensor),
+            sensor.share(),
             sensor.assignments.to_string(),
             sensor.external.to_string(),
-            note(sensor),
+            sensor.note(),
         ]);
     }
     writeln!(out, "{table}\n\nInterfaces of running instances")?;
     let coverage = overview.coverage();
     for (state, count) in &coverage {
-        writeln!(out, "{count:>6} {}", name(*state))?;
+        writeln!(out, "{count:>6} {}", state.in_words())?;
     }
     if coverage.is_empty() {
         writeln!(out, "  none")?;
@@ -92,7 +85,7 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
                     None => interface.instance_id.clone(),
                 },
                 printable(&interface.zone),
-                name(interface.state).to_owned(),
+                interface.state.in_words().to_owned(),
                 printable(interface.reason.as_deref().unwrap_or_default()),
             ]);
         }
@@ -114,40 +107,4 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
         }
     }
     Ok(())
-}
-
-fn share(sensor: &Sensor) -> String {
-    match sensor.capacity {
-        None if sensor.missing => String::new(),
-        None => "no limit".to_owned(),
-        Some(capacity) => format!("{capacity} ({} %)", sensor.sessions * 100 / capacity),
-    }
-}
-
-fn note(sensor: &Sensor) -> String {
-    let mut notes = Vec::new();
-    if sensor.missing {
-        notes.push("EC2 does not show this target".to_owned());
-    }
-    if !sensor.missing && sensor.zones.is_empty() {
-        notes.push("EC2 does not show its interface".to_owned());
-    }
-    if let Some(until) = sensor.full_until {
-        notes.push(format!("full, tried again at {until:.0}"));
-    }
-    if sensor.draining {
-        notes.push("draining".to_owned());
-    }
-    notes.join("; ")
-}
-
-fn name(state: Coverage) -> &'static str {
-    match state {
-        Coverage::Mirrored => "mirrored",
-        Coverage::Pending => "about to be mirrored",
-        Coverage::Uncovered => "not mirrored",
-        Coverage::NotMirrorable => "not mirrorable",
-        Coverage::OptedOut => "opted out",
-        Coverage::Sensor => "a sensor's own",
-    }
 }

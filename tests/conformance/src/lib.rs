@@ -12,7 +12,6 @@ mod debug;
 mod moto;
 mod record;
 mod text;
-mod venv;
 
 pub use compare::{Accepted, Difference, How, Verdict, judge};
 pub use moto::{ACCOUNT, Moto};

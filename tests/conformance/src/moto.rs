@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::venv::Venv;
+use venv::Venv;
 
 /// The account that both simulate.
 pub const ACCOUNT: &str = "123456789012";
@@ -28,8 +29,9 @@ struct Facts {
 impl Moto {
     /// Starts moto, and waits until it serves; it is asked which of `actions` it has.
     pub fn start<'a>(actions: impl IntoIterator<Item = &'a str>) -> Self {
-        let venv = Venv::prepare();
-        let log = venv.log();
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt");
+        let venv = Venv::prepare("moto", &requirements, None);
+        let log = venv.path().join("server.log");
         let mut process = Command::new(venv.python())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve_moto.py"))
             .args(actions)

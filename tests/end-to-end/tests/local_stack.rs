@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use end_to_end_tests::history::{self, Told};
 use end_to_end_tests::killer::Killer;
@@ -592,6 +593,7 @@ fn what_failed_is_told(stack: &Stack, interface: &str) {
     let history = String::from_utf8_lossy(&history.stdout);
     assert!(history.contains("NoEligibleSensor"), "{history}");
 
+    a_report_has_it_on_a_page(stack, interface);
     let replayed = stack.run(&["replay", failed["name"].as_str().unwrap()]);
     assert_eq!(replayed.status.code(), Some(1));
     let replayed = String::from_utf8_lossy(&replayed.stdout);
@@ -733,6 +735,46 @@ fn says_in_one_line(stack: &Stack, arguments: &[&str], code: i32, words: &str) {
     assert!(said.contains(words), "{arguments:?}: {said}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+}
+
+fn a_report_has_it_on_a_page(stack: &Stack, interface: &str) {
+    let report = stack.mirrorstep(&["report", "--json"]);
+    let status = stack.mirrorstep(&["status", "--json"]);
+    for (part, value) in status.as_object().unwrap() {
+        if part != "at" {
+            assert_eq!(&report[part], value, "{part}");
+        }
+    }
+    let failures = report["failures"].as_array().unwrap();
+    let of_interface = failures.iter().find(|group| group["subject"] == interface);
+    assert_eq!(of_interface.unwrap()["error"], "NoEligibleSensor", "{report}");
+    // The events come to what is: the last of each curve is the number of live assignments.
+    for sensor in report["sensors"].as_array().unwrap() {
+        let curve = &report["history"]["sensors"][sensor["targetId"].as_str().unwrap()];
+        assert_eq!(
+            curve["last"].as_u64().unwrap_or_default(),
+            sensor["assignments"],
+            "{sensor}"
+        );
+    }
+
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html");
+    for _ in 0..2 {
+        let written = stack.run(&["report", "--out", out.to_str().unwrap()]);
+        assert_eq!(written.status.code(), Some(0));
+        let said = String::from_utf8_lossy(&written.stdout);
+        assert!(said.contains(out.to_str().unwrap()), "{said}");
+        let page = std::fs::read_to_string(&out).unwrap();
+        for words in [
+            "<!DOCTYPE html>",
+            interface,
+            "NoEligibleSensor",
+            "1 interface is not mirrored",
+            "</html>",
+        ] {
+            assert!(page.contains(words), "{words}");
+        }
+    }
 }
 
 fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {

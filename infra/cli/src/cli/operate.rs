@@ -1,5 +1,6 @@
 //! The options of the commands that watch over a deployment and act on it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
@@ -116,6 +117,23 @@ pub struct TriggerOptions {
 pub struct ReconcileOptions {
     /// Print one JSON object.
     #[arg(long)]
+    pub json: bool,
+    /// Which deployment is meant.
+    #[command(flatten)]
+    pub deployment: DeploymentOptions,
+}
+
+/// The options of `mirrorstep report`.
+#[derive(Debug, Args)]
+pub struct ReportOptions {
+    /// Where the page is written. A file that is there is replaced, in one step.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub out: PathBuf,
+    /// Failed executions that started within this time, such as 90m, 24h or 7d.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub since: Duration,
+    /// Print what the page would say as one JSON object, and write no page.
+    #[arg(long, conflicts_with = "out")]
     pub json: bool,
     /// Which deployment is meant.
     #[command(flatten)]
