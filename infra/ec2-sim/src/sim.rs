@@ -182,7 +182,12 @@ impl Ec2Sim {
 
     /// The world as it truly is, without lag, in the format of a snapshot.
     pub fn snapshot(&self) -> Value {
-        snapshot::take(&self.state().world)
+        snapshot::take(&self.state().world, |_| true)
+    }
+
+    /// The same with only these of its lists.
+    pub fn snapshot_of(&self, lists: &[&str]) -> Value {
+        snapshot::take(&self.state().world, |list| lists.contains(&list))
     }
 
     /// Carries out one request of the EC2 query protocol, given as its URL-encoded form.

@@ -258,39 +258,45 @@ fn prefix_list_entries(
 }
 
 /// The world as it truly is.
-pub(crate) fn take(world: &World) -> Value {
-    let with_interfaces: Vec<(&Instance, Vec<&NetworkInterface>)> = world
-        .instances
-        .iter()
-        .map(|instance| (instance, world.interfaces_of(&instance.instance_id)))
-        .collect();
-    let pairs = with_interfaces
-        .iter()
-        .map(|(instance, interfaces)| (*instance, interfaces.as_slice()));
+pub(crate) fn take(world: &World, wanted: impl Fn(&str) -> bool) -> Value {
     let mut members = Map::new();
-    members.insert("Reservations".to_owned(), Value::Array(reservations(pairs)));
-    put(&mut members, &world.interfaces);
-    put(&mut members, &world.targets);
-    put(&mut members, &world.filters);
-    put(&mut members, &world.sessions);
-    put(&mut members, &world.groups);
-    put(&mut members, &world.acls);
-    put(&mut members, &world.route_tables);
-    put(&mut members, &world.subnets);
-    put(&mut members, &world.vpcs);
-    put(&mut members, &world.endpoints);
-    put(&mut members, &world.prefix_lists);
-    members.insert(
-        "PrefixListEntries".to_owned(),
-        json_of(&world.prefix_list_entries),
-    );
+    if wanted("Reservations") {
+        let with_interfaces: Vec<(&Instance, Vec<&NetworkInterface>)> = world
+            .instances
+            .iter()
+            .map(|instance| (instance, world.interfaces_of(&instance.instance_id)))
+            .collect();
+        let pairs = with_interfaces
+            .iter()
+            .map(|(instance, interfaces)| (*instance, interfaces.as_slice()));
+        members.insert("Reservations".to_owned(), Value::Array(reservations(pairs)));
+    }
+    put(&mut members, &world.interfaces, &wanted);
+    put(&mut members, &world.targets, &wanted);
+    put(&mut members, &world.filters, &wanted);
+    put(&mut members, &world.sessions, &wanted);
+    put(&mut members, &world.groups, &wanted);
+    put(&mut members, &world.acls, &wanted);
+    put(&mut members, &world.route_tables, &wanted);
+    put(&mut members, &world.subnets, &wanted);
+    put(&mut members, &world.vpcs, &wanted);
+    put(&mut members, &world.endpoints, &wanted);
+    put(&mut members, &world.prefix_lists, &wanted);
+    if wanted("PrefixListEntries") {
+        members.insert(
+            "PrefixListEntries".to_owned(),
+            json_of(&world.prefix_list_entries),
+        );
+    }
     let mut snapshot = Value::Object(members);
     drop_nulls(&mut snapshot);
     snapshot
 }
 
-fn put<T: Row>(members: &mut Map<String, Value>, table: &Table<T>) {
-    members.insert(T::LIST.to_owned(), table.iter().map(json_of).collect());
+fn put<T: Row>(members: &mut Map<String, Value>, table: &Table<T>, wanted: impl Fn(&str) -> bool) {
+    if wanted(T::LIST) {
+        members.insert(T::LIST.to_owned(), table.iter().map(json_of).collect());
+    }
 }
 
 /// The AWS CLI does not print members that have no value.

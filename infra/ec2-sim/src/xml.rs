@@ -40,7 +40,11 @@ fn structure(out: &mut String, shape: &str, members: &Value) {
     let Value::Object(members) = members else { return };
     for (name, member) in members {
         if !member.is_null() {
-            element(out, &wire_name(shape, name), |out| value(out, name, member));
+            named(
+                out,
+                |out| wire_name(out, shape, name),
+                |out| value(out, name, member),
+            );
         }
     }
 }
@@ -62,18 +66,25 @@ fn value(out: &mut String, shape: &str, value_: &Value) {
 }
 
 fn element(out: &mut String, name: &str, content: impl FnOnce(&mut String)) {
-    for text in ["<", name, ">"] {
-        out.push_str(text);
-    }
-    content(out);
-    for text in ["</", name, ">"] {
-        out.push_str(text);
-    }
+    named(out, |out| out.push_str(name), content);
 }
 
-/// The element's name for a member of a structure; `shape` is the member that holds the structure, and empty
+/// An element whose name is written as it is made.
+fn named(out: &mut String, name: impl FnOnce(&mut String), content: impl FnOnce(&mut String)) {
+    out.push('<');
+    let begin = out.len();
+    name(out);
+    let name = begin..out.len();
+    out.push('>');
+    content(out);
+    out.push_str("</");
+    out.extend_from_within(name);
+    out.push('>');
+}
+
+/// Writes the element's name for a member of a structure; `shape` is the member that holds the structure, and empty
 /// for the answer itself.
-fn wire_name(shape: &str, member: &str) -> String {
+fn wire_name(out: &mut String, shape: &str, member: &str) {
     let irregular = match (shape, member) {
         ("", "SecurityGroups") => "securityGroupInfo",
         ("", "AvailabilityZones") => "availabilityZoneInfo",
@@ -117,23 +128,26 @@ fn wire_name(shape: &str, member: &str) -> String {
             | "SecurityGroupRules"
             | "VpcEndpoints"
             | "Vpcs",
-        ) => return format!("{}Set", small(member.trim_end_matches('s'))),
-        _ => return small(member),
+        ) => {
+            small(out, member.trim_end_matches('s'));
+            "Set"
+        }
+        _ => return small(out, member),
     };
-    irregular.to_owned()
+    out.push_str(irregular);
 }
 
-fn small(name: &str) -> String {
-    let mut name = name.to_owned();
-    if let Some(first) = name.get_mut(..1) {
+fn small(out: &mut String, name: &str) {
+    let begin = out.len();
+    out.push_str(name);
+    if let Some(first) = out.get_mut(begin..=begin) {
         first.make_ascii_lowercase();
     }
-    name
 }
 
 fn escape(out: &mut String, text: &str) {
-    let is_plain = |letter: char| letter >= ' ' && !matches!(letter, '<' | '>' | '&' | '"' | '\'');
-    if text.chars().all(is_plain) {
+    let is_plain = |byte: u8| byte >= b' ' && !matches!(byte, b'<' | b'>' | b'&' | b'"' | b'\'');
+    if text.bytes().all(is_plain) {
         return out.push_str(text);
     }
     for letter in text.chars() {

@@ -3,12 +3,13 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
 use mirrorstep_core::assignment::SensorLoad;
 use mirrorstep_core::pipeline::Candidacy;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use workflow::StateError;
@@ -36,8 +37,8 @@ impl Invocation {
     fn new(function: &str, payload: &Value) -> Self {
         let mut view = View::default();
         if function == "PickLeastLoaded" {
-            let candidacy: Candidacy =
-                serde_json::from_value(payload["input"].clone()).expect("the definition hands candidates on");
+            let candidacy =
+                Candidacy::deserialize(&payload["input"]).expect("the definition hands candidates on");
             let candidates = candidacy.candidates.into_iter();
             view.candidates = candidates
                 .map(|candidate| (candidate.target_id, candidate.local))
@@ -56,7 +57,7 @@ impl Invocation {
 
     /// The function has learnt these loads, after so many commits.
     pub(crate) fn read(&self, loads: Vec<SensorLoad>, after: u64) {
-        let mut view = self.view.lock().expect("nobody panics with a view");
+        let mut view = self.view();
         let read = loads
             .into_iter()
             .map(|load| (load.target_id.clone(), Read { load, after }));
@@ -64,8 +65,8 @@ impl Invocation {
     }
 
     /// What the function knows.
-    pub(crate) fn view(&self) -> View {
-        self.view.lock().expect("nobody panics with a view").clone()
+    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().expect("nobody panics with a view")
     }
 }
 
@@ -83,7 +84,7 @@ pub(crate) async fn invoke(
     tokio::time::sleep(net.between(1, 30)).await;
     if let Some(plant) = plant {
         if let Some(answer) = plant.answer_for(function, &payload) {
-            return Ok(json!({"StatusCode": 200, "Payload": answer}));
+            return Ok(answered(answer));
         }
         plant.spoil_payload(function, &mut payload);
     }
@@ -102,9 +103,16 @@ pub(crate) async fn invoke(
             "Runtime.ExitError",
             "Runtime exited with error: signal: killed",
         )),
-        Ok(Some(Ok(answer))) => Ok(json!({"StatusCode": 200, "Payload": answer})),
+        Ok(Some(Ok(answer))) => Ok(answered(answer)),
         Ok(Some(Err(error))) => Err(failed(error.name.as_str(), &error.message)),
     }
+}
+
+fn answered(payload: Value) -> Value {
+    let mut answer = json!({"StatusCode": 200});
+    // Moved in: `json!` copies what it is given.
+    answer["Payload"] = payload;
+    answer
 }
 
 fn failed(name: &str, message: &str) -> StateError {

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use ec2_sim::{Ec2Sim, Fault, FaultRule};
 use mirrorstep_core::assignment::{AssignmentState, SensorLoad};
+use serde::Deserialize;
 use serde_json::Value;
 use stage_tests::dynamo::plain;
 use stage_tests::{Dynamo, DynamoFault, Wire};
@@ -197,10 +198,10 @@ impl Net {
     }
 
     fn committed(&self, call: &Call, invocation: Option<&Invocation>) -> Result<(), Violation> {
-        let request: Value = serde_json::from_slice(&call.body).expect("a request is JSON");
+        let mut request: Value = serde_json::from_slice(&call.body).expect("a request is JSON");
         let mut committed = Committed::default();
-        for write in request["TransactItems"].as_array().into_iter().flatten() {
-            if let Some(item) = write.get("Put").map(|put| plain(put["Item"].clone())) {
+        for write in request["TransactItems"].as_array_mut().into_iter().flatten() {
+            if let Some(item) = write.get_mut("Put").map(|put| plain(put["Item"].take())) {
                 let unreadable = |error: serde_json::Error| {
                     Violation::new("I4", "an item that can be read", format!("{error}: {item}"))
                 };
@@ -212,9 +213,9 @@ impl Net {
                         item.to_string(),
                     ));
                 } else if item["sk"] == "ASSIGNMENT" {
-                    committed.assignment = Some(serde_json::from_value(item.clone()).map_err(unreadable)?);
+                    committed.assignment = Some(Deserialize::deserialize(&item).map_err(unreadable)?);
                 } else {
-                    committed.event = Some(serde_json::from_value(item.clone()).map_err(unreadable)?);
+                    committed.event = Some(Deserialize::deserialize(&item).map_err(unreadable)?);
                 }
             }
             if let Some(update) = write.get("Update") {
@@ -238,7 +239,7 @@ impl Net {
         };
         self.0.journal.step(&what);
         let view = invocation.map(Invocation::view);
-        self.book().committed(committed, view.as_ref())
+        self.book().committed(committed, view.as_deref())
     }
 
     /// A sensor's item was written without an assignment: its load by others, or that it is draining.

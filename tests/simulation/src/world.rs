@@ -236,7 +236,9 @@ impl World {
     }
 
     fn sessions(&self) -> Vec<Session> {
-        let snapshot = self.ec2.snapshot();
+        let snapshot = self
+            .ec2
+            .snapshot_of(&["NetworkInterfaces", "TrafficMirrorSessions"]);
         let text = |session: &Value, name: &str| session[name].as_str().unwrap_or_default().to_owned();
         let interfaces = snapshot["NetworkInterfaces"].as_array().into_iter().flatten();
         let attached: BTreeSet<&str> = interfaces
@@ -394,7 +396,7 @@ impl World {
         }
         let from = from[self.below(from.len())];
         let interface = hosts[from].interfaces[hosts[from].interfaces.len() - 1].clone();
-        let snapshot = self.ec2.snapshot();
+        let snapshot = self.ec2.snapshot_of(&["NetworkInterfaces"]);
         let shown = snapshot["NetworkInterfaces"].as_array().into_iter().flatten();
         let attachment = shown
             .filter(|shown| shown["NetworkInterfaceId"] == interface.as_str())

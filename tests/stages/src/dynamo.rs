@@ -166,14 +166,9 @@ impl Dynamo {
             .database
             .scan(serde_json::from_value(request).expect("the request is well formed"))
             .expect("the table can be scanned");
-        let response = serde_json::to_value(response).expect("a response is JSON");
-        response["Items"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
-            .into_iter()
-            .map(plain)
-            .collect()
+        let mut response = serde_json::to_value(response).expect("a response is JSON");
+        let items = response["Items"].as_array_mut().into_iter().flatten();
+        items.map(|item| plain(item.take())).collect()
     }
 
     /// The item of this key, if there is one.
@@ -184,8 +179,8 @@ impl Dynamo {
             .database
             .get_item(serde_json::from_value(request).expect("the request is well formed"))
             .expect("the table can be read");
-        let response = serde_json::to_value(response).expect("a response is JSON");
-        response.get("Item").cloned().map(plain)
+        let mut response = serde_json::to_value(response).expect("a response is JSON");
+        response.get_mut("Item").map(|item| plain(item.take()))
     }
 
     fn answer(&self, action: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {

@@ -2,7 +2,7 @@
 //!
 //! Actions are checked, resources and conditions are not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use aws_smithy_runtime_api::client::http::{
@@ -11,7 +11,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use yaml_rust2::{Yaml, YamlLoader};
 
 static TEMPLATE: LazyLock<Yaml> = LazyLock::new(|| {
@@ -103,18 +104,23 @@ fn dynamodb_actions(target: &str, body: &[u8]) -> Vec<String> {
     if action != "TransactWriteItems" {
         return vec![format!("dynamodb:{action}")];
     }
-    let request: Value = serde_json::from_slice(body).expect("a DynamoDB request is JSON");
-    let writes = request["TransactItems"].as_array().into_iter().flatten();
+    let request: Transaction = serde_json::from_slice(body).expect("a DynamoDB request is JSON");
+    let writes = request.writes.iter().flat_map(BTreeMap::keys);
     writes
-        .filter_map(Value::as_object)
-        .flatten()
-        .map(|(write, _)| match write.as_str() {
+        .map(|write| match *write {
             "Put" => "dynamodb:PutItem".to_owned(),
             "Update" => "dynamodb:UpdateItem".to_owned(),
             "Delete" => "dynamodb:DeleteItem".to_owned(),
             other => format!("dynamodb:{other}Item"),
         })
         .collect()
+}
+
+/// What its writes are, of a transaction.
+#[derive(Deserialize)]
+struct Transaction<'a> {
+    #[serde(borrow, rename = "TransactItems")]
+    writes: Vec<BTreeMap<&'a str, IgnoredAny>>,
 }
 
 /// A call that tags what it creates needs `ec2:CreateTags` too (EC2 user guide, "Grant permission to tag").

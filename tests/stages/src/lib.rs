@@ -16,10 +16,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_runtime::invocation_id::InvocationIdInterceptor;
+use aws_runtime::request_info::RequestInfoInterceptor;
+use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_interceptor};
+use aws_smithy_types::config_bag::ConfigBag;
 use ec2_sim::{Ec2Sim, Options};
 use jiff::Timestamp;
 use mirrorstep_core::Clock;
@@ -57,7 +64,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// Set as a function's are: no retry, and a limit to how long a call may take. Nothing is signed: nobody would look.
+    /// Set as a function's are: no retry, and a limit to how long a call may take. Nothing is signed, and no call says
+    /// which SDK makes it: nobody would look.
     fn new(ec2: SharedHttpClient, dynamo: SharedHttpClient) -> Self {
         let limit = TimeoutConfig::builder()
             .operation_timeout(Duration::from_secs(15))
@@ -69,6 +77,7 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .timeout_config(limit.clone())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(Unnamed)
             .http_client(ec2)
             .build();
         let dynamo = aws_sdk_dynamodb::Config::builder()
@@ -78,12 +87,37 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .timeout_config(limit)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(Unnamed)
             .http_client(dynamo)
             .build();
         Self {
             ec2: aws_sdk_ec2::Client::from_conf(ec2),
             dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo),
         }
+    }
+}
+
+/// Leaves out the headers that tell AWS of the caller, the call's number and its try: to compose them is much of what
+/// the SDK itself does for a call.
+#[derive(Debug)]
+struct Unnamed;
+
+impl Intercept for Unnamed {
+    fn name(&self) -> &'static str {
+        "Unnamed"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let why = "nobody would look";
+        let state = bag.interceptor_state();
+        state.store_put(disable_interceptor::<UserAgentInterceptor>(why));
+        state.store_put(disable_interceptor::<InvocationIdInterceptor>(why));
+        state.store_put(disable_interceptor::<RequestInfoInterceptor>(why));
+        Ok(())
     }
 }
 

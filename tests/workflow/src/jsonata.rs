@@ -115,8 +115,23 @@ fn evaluate(expression: &str, evaluator: &mut Evaluator) -> Result<JValue, State
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'.' | b'_'));
     match result {
         JValue::Object(_) if is_path => Ok(result),
-        JValue::Object(_) | JValue::Array(_) => Ok(JValue::from(json(&result)?)),
-        plain => Ok(plain),
+        result => Ok(settled(&result)),
+    }
+}
+
+/// A value as it comes back from being written as JSON.
+fn settled(value: &JValue) -> JValue {
+    match value {
+        JValue::Array(entries) => JValue::from(entries.iter().map(settled).collect::<Vec<_>>()),
+        JValue::Object(members) => {
+            let members = members.iter().map(|(name, value)| (name.clone(), settled(value)));
+            JValue::Object(Rc::new(members.collect()))
+        }
+        JValue::Null | JValue::Bool(_) | JValue::String(_) => value.clone(),
+        JValue::Number(number) if number.is_finite() => value.clone(),
+        JValue::Number(_) | JValue::Undefined => JValue::Null,
+        // A function.
+        _ => JValue::from(""),
     }
 }
 
