@@ -2,7 +2,7 @@
 //!
 //! Actions are checked, resources and conditions are not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use aws_smithy_runtime_api::client::http::{
@@ -105,22 +105,28 @@ fn dynamodb_actions(target: &str, body: &[u8]) -> Vec<String> {
         return vec![format!("dynamodb:{action}")];
     }
     let request: Transaction = serde_json::from_slice(body).expect("a DynamoDB request is JSON");
-    let writes = request.writes.iter().flat_map(BTreeMap::keys);
-    writes
-        .map(|write| match *write {
-            "Put" => "dynamodb:PutItem".to_owned(),
-            "Update" => "dynamodb:UpdateItem".to_owned(),
-            "Delete" => "dynamodb:DeleteItem".to_owned(),
-            other => format!("dynamodb:{other}Item"),
-        })
-        .collect()
+    let actions = request.writes.iter().map(|write| match write {
+        Write::Put(_) => "dynamodb:PutItem",
+        Write::Update(_) => "dynamodb:UpdateItem",
+        Write::Delete(_) => "dynamodb:DeleteItem",
+        Write::ConditionCheck(_) => "dynamodb:ConditionCheckItem",
+    });
+    actions.map(str::to_owned).collect()
 }
 
-/// What its writes are, of a transaction.
 #[derive(Deserialize)]
-struct Transaction<'a> {
-    #[serde(borrow, rename = "TransactItems")]
-    writes: Vec<BTreeMap<&'a str, IgnoredAny>>,
+struct Transaction {
+    #[serde(rename = "TransactItems")]
+    writes: Vec<Write>,
+}
+
+/// What a write of a transaction is; the permission does not depend on the rest.
+#[derive(Deserialize)]
+enum Write {
+    Put(IgnoredAny),
+    Update(IgnoredAny),
+    Delete(IgnoredAny),
+    ConditionCheck(IgnoredAny),
 }
 
 /// A call that tags what it creates needs `ec2:CreateTags` too (EC2 user guide, "Grant permission to tag").
