@@ -234,6 +234,8 @@ fn command(stack: &str, text: &str) -> Option<String> {
 fn failures(report: &Report) -> Markup {
     let stack = &report.overview.stack;
     let all: usize = report.failures.iter().map(|group| group.count).sum();
+    let hours = report.overview.at.duration_since(report.since).as_hours();
+    let replay = format!("mirrorstep replay --failed --since {hours}h --dry-run");
     html! {
         p {
             @match all {
@@ -244,7 +246,7 @@ fn failures(report: &Report) -> Markup {
             " of those that started since " (at(report.since)) "."
             @if report.failures.len() > 1 { " They have " (count(report.failures.len())) " causes." }
         }
-        @if let (1.., Some(command)) = (all, command(stack, "mirrorstep replay --failed --dry-run")) {
+        @if let (1.., Some(command)) = (all, command(stack, &replay)) {
             p { "How each would be run again, once what caused it is mended: " code.command { (command) } }
         }
         ul.cards { @for group in &report.failures { li { (failure(stack, group)) } } }
