@@ -481,6 +481,7 @@ fn an_operator_finds_what_is_not_mirrored_and_why_and_has_it_mirrored(stack: &St
         .find(|interface| interface["interfaceId"] == mirrored)
         .unwrap();
     assert_eq!(shown["state"], "mirrored", "{shown}");
+    a_snapshot_gives_the_same_answer(stack, mirrored);
 
     // Nothing comes in any more at any sensor.
     let groups = stack.aws(&["ec2", "describe-security-groups"]);
@@ -735,6 +736,16 @@ fn says_in_one_line(stack: &Stack, arguments: &[&str], code: i32, words: &str) {
     assert!(said.contains(words), "{arguments:?}: {said}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+}
+
+fn a_snapshot_gives_the_same_answer(stack: &Stack, interface: &str) {
+    let snapshot = stack.run(&["snapshot", "--interface", interface]);
+    assert_eq!(snapshot.status.code(), Some(0));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("network.json");
+    std::fs::write(&file, snapshot.stdout).unwrap();
+    let question = ["explain", "--json", "--interface", interface];
+    let of_file = [&question[..], &["--snapshot", file.to_str().unwrap()]].concat();
+    assert_eq!(stack.mirrorstep(&of_file), stack.mirrorstep(&question));
 }
 
 fn a_report_has_it_on_a_page(stack: &Stack, interface: &str) {
