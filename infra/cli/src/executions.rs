@@ -4,12 +4,15 @@ pub mod cause;
 
 use std::fmt;
 
-use aws_sdk_sfn::error::ProvideErrorMetadata as _;
+use aws_sdk_sfn::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+use aws_sdk_sfn::operation::get_execution_history::GetExecutionHistoryError;
+use aws_sdk_sfn::operation::get_execution_history::builders::GetExecutionHistoryFluentBuilder;
 use aws_sdk_sfn::primitives::DateTime;
 use aws_sdk_sfn::types::{
     ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, HistoryEventType,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -436,61 +439,43 @@ pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution,
 
 /// Everything that happened in an execution, in order.
 pub async fn history(deployment: &Deployment, arn: &str) -> Result<Vec<HistoryEvent>, Error> {
-    let mut events = Vec::new();
-    let mut next = None;
-    loop {
-        let page = deployment
-            .states
-            .get_execution_history()
-            .execution_arn(arn)
-            .include_execution_data(true)
-            .max_results(PAGE)
-            .set_next_token(next)
-            .send()
-            .await
-            .map_err(
-                deployment
-                    .account
-                    .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory"),
-            )?;
-        events.extend(page.events);
-        next = page.next_token;
-        if next.is_none() {
-            return Ok(events);
-        }
-    }
+    let events = history_of(deployment, arn)
+        .include_execution_data(true)
+        .into_paginator()
+        .items()
+        .send();
+    events.try_collect().await.map_err(no_history(deployment))
 }
 
 /// The state that an execution entered last.
 pub async fn last_state(deployment: &Deployment, arn: &str) -> Result<Option<LastState>, Error> {
-    let mut next = None;
-    loop {
-        let page = deployment
-            .states
-            .get_execution_history()
-            .execution_arn(arn)
-            .include_execution_data(false)
-            .reverse_order(true)
-            .max_results(PAGE)
-            .set_next_token(next)
-            .send()
-            .await
-            .map_err(
-                deployment
-                    .account
-                    .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory"),
-            )?;
-        let last = page.events.into_iter().find_map(|event| {
-            Some(LastState {
-                only_fails: event.r#type == HistoryEventType::FailStateEntered,
-                name: event.state_entered_event_details?.name,
-            })
-        });
-        next = page.next_token;
-        if last.is_some() || next.is_none() {
-            return Ok(last);
+    let mut events = history_of(deployment, arn)
+        .include_execution_data(false)
+        .reverse_order(true)
+        .into_paginator()
+        .items()
+        .send();
+    while let Some(event) = events.try_next().await.map_err(no_history(deployment))? {
+        let only_fails = event.r#type == HistoryEventType::FailStateEntered;
+        if let Some(entered) = event.state_entered_event_details {
+            return Ok(Some(LastState {
+                name: entered.name,
+                only_fails,
+            }));
         }
     }
+    Ok(None)
+}
+
+fn history_of(deployment: &Deployment, arn: &str) -> GetExecutionHistoryFluentBuilder {
+    let request = deployment.states.get_execution_history();
+    request.execution_arn(arn).max_results(PAGE)
+}
+
+fn no_history(deployment: &Deployment) -> impl Fn(SdkError<GetExecutionHistoryError, HttpResponse>) -> Error {
+    deployment
+        .account
+        .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory")
 }
 
 /// The name at the end of an execution's ARN.

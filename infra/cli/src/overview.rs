@@ -500,6 +500,9 @@ impl<'a> Survey<'a> {
             .iter_mut()
             .filter(|interface| interface.state == Coverage::Uncovered && interface.reason.is_none())
             .collect();
+        if unexplained.is_empty() {
+            return Ok(());
+        }
         let question = deployment.question("").await?;
         for some in unexplained.chunks_mut(EXPLAINED_AT_ONCE) {
             let ids: Vec<InterfaceId> = some
