@@ -63,6 +63,16 @@ pub enum Correction {
 }
 
 impl Correction {
+    /// The interface that it is about.
+    pub fn interface(&self) -> &InterfaceId {
+        match self {
+            Self::Activate(assignment, _) | Self::Release(assignment, _) | Self::Follow(assignment, _) => {
+                &assignment.interface_id
+            }
+            Self::Adopt(session, _) => &session.interface_id,
+        }
+    }
+
     /// Whether it gives this sensor an assignment that it has not had.
     pub fn leads_to(&self, sensor: &TargetId) -> bool {
         match self {
@@ -80,7 +90,8 @@ pub struct Plan {
     pub corrections: Vec<Correction>,
     /// How many sessions each of our sensors has that are neither the ledger's nor to be.
     pub externals: BTreeMap<TargetId, u64>,
-    /// Sensors whose counter is not the number of their assignments, as far as is seen: to be looked at closely.
+    /// Sensors whose counter is missing or not the number of their assignments, as far as is seen: to be looked at
+    /// closely.
     pub suspicious: Vec<TargetId>,
     /// Sessions to our targets that cannot be adopted, since their interface has another one of ours.
     pub second_sessions: Vec<SessionId>,
@@ -155,6 +166,8 @@ pub fn plan(
             plan.suspicious.push((*target).clone());
         }
     }
+    let unrecorded = live.keys().filter(|target| !recorded.contains_key(*target));
+    plan.suspicious.extend(unrecorded.map(|target| (*target).clone()));
     plan
 }
 
@@ -269,6 +282,8 @@ pub struct Summary {
     pub unattached: u64,
     /// Corrections that another execution made meanwhile, or that must wait.
     pub left: u64,
+    /// Corrections that the ledger did not take, each with its cause in the log: this is an alarm.
+    pub failed: u64,
     /// Running instances looked at.
     pub instances: u64,
     /// Running instances with an interface that nothing covers, for which the pipeline was started.

@@ -29,7 +29,9 @@ impl Stage for CountSessions {
             .collect();
         let mut counts: Vec<_> = self.ec2.count_sessions_to(&targets).await?.into_iter().collect();
         counts.sort();
-        self.ledger.enter_sensors(&counts).await?;
+        self.ledger
+            .enter_sensors(&counts, &invocation.execution_arn)
+            .await?;
         tracing::info!(sensors = counts.len(), "counted");
         let counted = counts
             .into_iter()

@@ -18,14 +18,17 @@ mod reconcile;
 mod reserve;
 mod transaction;
 
+use std::fmt;
+
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, apply};
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
-pub use reconcile::Books;
+pub use reconcile::{Books, CorrectedCounter};
 pub use reserve::{Reservation, ReserveRequest};
 use transaction::{Counter, Refusal};
 
@@ -123,7 +126,7 @@ impl Ledger {
                 }
             }
         }
-        Err(contention("activate", &reserved.interface_id))
+        Err(contention("activate the assignment of", &reserved.interface_id))
     }
 
     /// Gives a live assignment's place back, if it still stands at the given version. Made again, it finds its
@@ -170,34 +173,33 @@ impl Ledger {
                 Err(Refusal::Conflict) => Self::wait(&live.interface_id, execution_arn, attempt).await,
             }
         }
-        Err(contention("release", &live.interface_id))
+        Err(contention("release the assignment of", &live.interface_id))
     }
 
     /// Enters sensors with the sessions that EC2 shows for them as their external load. A sensor that is in
     /// the ledger already is left as it is, so that counting twice, or late, changes nothing.
-    pub async fn enter_sensors(&self, counts: &[(TargetId, u64)]) -> Result<(), StageError> {
+    pub async fn enter_sensors(
+        &self,
+        counts: &[(TargetId, u64)],
+        execution_arn: &str,
+    ) -> Result<(), StageError> {
         for counts in counts.chunks(100) {
+            let mut missing = counts.to_vec();
             let mut attempt = 0;
-            loop {
-                let writes = transaction::of_entries(&self.table, counts)?;
-                match self
-                    .client
-                    .transact_write_items()
-                    .set_transact_items(Some(writes))
-                    .send()
-                    .await
-                {
-                    Ok(_) => break,
-                    Err(error) if failure::is_conflict(&error) && attempt < Self::TRIES => {
-                        tracing::debug!(attempt, "another execution enters the same sensors");
-                        tokio::time::sleep(failure::jitter(
-                            &[&self.table, &counts.len().to_string()],
-                            attempt,
-                        ))
-                        .await;
-                        attempt += 1;
-                    }
-                    Err(error) => return Err(self.failure("TransactWriteItems", &error)),
+            while let Err(refusal) = self
+                .transact(transaction::of_entries(&self.table, &missing)?)
+                .await?
+            {
+                if attempt == Self::TRIES {
+                    return Err(contention("enter", &format!("{} sensors", missing.len())));
+                }
+                tracing::debug!(attempt, ?refusal, "another execution enters the same sensors");
+                tokio::time::sleep(failure::jitter(&[execution_arn], attempt)).await;
+                attempt += 1;
+                let entered = self.loads(missing.iter().map(|(target, _)| target)).await?;
+                missing.retain(|(target, _)| !entered.iter().any(|load| load.target_id == *target));
+                if missing.is_empty() {
+                    break;
                 }
             }
         }
@@ -230,6 +232,11 @@ impl Ledger {
             )
         })?;
         let writes = transaction::of_transition(&self.table, before, &after, event, counters)?;
+        Ok(self.transact(writes).await?.map(|()| after))
+    }
+
+    /// Makes all of these writes, or none.
+    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Result<(), Refusal>, StageError> {
         match self
             .client
             .transact_write_items()
@@ -237,7 +244,7 @@ impl Ledger {
             .send()
             .await
         {
-            Ok(_) => Ok(Ok(after)),
+            Ok(_) => Ok(Ok(())),
             Err(error) => match failure::cancellation_reasons(&error) {
                 Some(reasons) => transaction::refusal(reasons, &error).map(Err),
                 None if failure::is_conflict(&error) => Ok(Err(Refusal::Conflict)),
@@ -251,12 +258,9 @@ impl Ledger {
     }
 }
 
-fn contention(what: &str, interface: &InterfaceId) -> StageError {
+fn contention(what: &str, of: &dyn fmt::Display) -> StageError {
     StageError::new(
         ErrorName::LedgerContention,
-        format!(
-            "could not {what} the assignment of {interface}: {} tries met other writers",
-            Ledger::TRIES
-        ),
+        format!("could not {what} {of}: {} tries met other writers", Ledger::TRIES),
     )
 }

@@ -1,11 +1,13 @@
 //! What the ledger holds as a whole, and the transitions that bring it together with EC2.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, SESSION_GRACE, SensorLoad};
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{InstanceId, InterfaceId, StageError, TargetId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::items::{self, Item};
 use crate::transaction::{Counter, Refusal, number};
@@ -27,16 +29,36 @@ struct CounterCorrected<'a> {
     kind: &'static str,
     at: Timestamp,
     execution_arn: &'a str,
-    from: u64,
+    from: Option<u64>,
     to: u64,
 }
 
 /// A sensor's item, with how often its counter has changed.
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Counted {
+    target_id: TargetId,
     sessions: u64,
     #[serde(default)]
     changes: u64,
+}
+
+/// Of an assignment, where it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed {
+    target_id: TargetId,
+}
+
+/// A counter that was wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorrectedCounter {
+    /// The sensor.
+    pub target_id: TargetId,
+    /// What it was. `None`: the ledger did not have the sensor.
+    pub from: Option<u64>,
+    /// How many live assignments there are.
+    pub to: u64,
 }
 
 impl Ledger {
@@ -59,22 +81,27 @@ impl Ledger {
         items.into_iter().map(items::read).collect()
     }
 
-    /// Everything but the events.
+    /// Everything but the events, and but assignments that were released so long ago that they mean nothing any more.
     pub async fn books(&self) -> Result<Books, StageError> {
+        // As texts, times can be compared to the second.
+        let lately = self.now() - SESSION_GRACE - SignedDuration::from_secs(1);
+        let lately = lately.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         // The index holds what has a target: assignments and sensors.
-        let items = self
+        let mut items = self
             .client
             .scan()
             .table_name(&self.table)
             .index_name("by-target")
+            .filter_expression("attribute_not_exists(#state) OR #state <> :released OR changedAt > :lately")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":released", AttributeValue::S("released".to_owned()))
+            .expression_attribute_values(":lately", AttributeValue::S(lately))
             .into_paginator()
             .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| self.failure("Scan", &error))?;
+            .send();
         let mut books = Books::default();
-        for item in items {
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| self.failure("Scan", &error))?;
             match sort_key(&item) {
                 "ASSIGNMENT" => books.assignments.push(items::read(item)?),
                 "LOAD" => books.loads.push(items::read(item)?),
@@ -145,7 +172,7 @@ impl Ledger {
                 }
             }
         }
-        Err(contention("adopt", &session.interface_id))
+        Err(contention("adopt a session of", &session.interface_id))
     }
 
     /// Lets an active assignment follow its session, which EC2 shows on another sensor. False where the assignment
@@ -193,7 +220,7 @@ impl Ledger {
                 Err(Refusal::Conflict) => Self::wait(&active.interface_id, execution_arn, attempt).await,
             }
         }
-        Err(contention("move", &active.interface_id))
+        Err(contention("move the assignment of", &active.interface_id))
     }
 
     /// Moves an active assignment to another sensor, if that one takes sessions and has no more than it was read with.
@@ -288,98 +315,137 @@ impl Ledger {
             .map_err(|error| self.failure("UpdateItem", &error))
     }
 
-    /// Counts a sensor's live assignments and corrects its counter if it is wrong: from, to. `None` where it is
-    /// right, or where it changed while it was looked at.
+    /// Counts these sensors' live assignments and corrects each counter that is wrong: from, to. One that is missing
+    /// is entered. Left alone is what is right, and what changed while it was looked at.
     ///
     /// The assignments are read one after the other, so what they add up to is the count of one moment only if the
     /// counter has not changed from before the first to after the last. That is what the correction is guarded by.
-    pub async fn correct_counter(
+    pub async fn correct_counters(
         &self,
-        target: &TargetId,
+        targets: &[TargetId],
         execution_arn: &str,
-    ) -> Result<Option<(u64, u64)>, StageError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(items::load_key(target)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| self.failure("GetItem", &error))?;
-        let Some(item) = output.item else {
-            return Ok(None);
-        };
-        let Counted { sessions, changes } = items::read(item)?;
-        let live = self.count_live(target).await?;
-        if live == sessions {
-            return Ok(None);
+    ) -> Result<Vec<CorrectedCounter>, StageError> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
         }
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(items::load_key(target)))
-            .update_expression("SET #sessions = :live, #changes = :next")
-            .condition_expression(
-                "#sessions = :sessions AND (#changes = :changes OR attribute_not_exists(#changes))",
-            )
-            .expression_attribute_names("#sessions", "sessions")
-            .expression_attribute_names("#changes", "changes")
-            .expression_attribute_values(":live", number(live))
-            .expression_attribute_values(":sessions", number(sessions))
-            .expression_attribute_values(":changes", number(changes))
-            .expression_attribute_values(":next", number(changes + 1))
-            .build()
-            .map_err(items::unwritable)?;
-        let event = CounterCorrected {
-            kind: "counterCorrected",
-            at: self.now(),
-            execution_arn,
-            from: sessions,
-            to: live,
-        };
-        let event = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(items::with_key(
-                items::sensor_event_key(target, changes + 1),
-                &event,
-            )?))
-            .condition_expression("attribute_not_exists(pk)")
-            .build()
-            .map_err(items::unwritable)?;
-        match self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().update(update).build())
-            .transact_items(TransactWriteItem::builder().put(event).build())
-            .send()
-            .await
-        {
-            Ok(_) => Ok(Some((sessions, live))),
-            Err(error) if failure::cancellation_reasons(&error).is_some() || failure::is_conflict(&error) => {
-                Ok(None)
+        let keys = targets.iter().map(items::load_key).collect();
+        let recorded: Vec<Counted> = self.batch(keys).await?;
+        let live = self.count_live().await?;
+        let mut corrected = Vec::new();
+        for target in targets {
+            let recorded = recorded.iter().find(|counted| counted.target_id == *target);
+            let live = live.get(target).copied().unwrap_or_default();
+            if recorded.map(|counted| counted.sessions) != Some(live)
+                && self
+                    .correct_counter(target, recorded, live, execution_arn)
+                    .await?
+            {
+                corrected.push(CorrectedCounter {
+                    target_id: target.clone(),
+                    from: recorded.map(|counted| counted.sessions),
+                    to: live,
+                });
             }
-            Err(error) => Err(self.failure("TransactWriteItems", &error)),
         }
+        Ok(corrected)
     }
 
-    async fn count_live(&self, target: &TargetId) -> Result<u64, StageError> {
-        let items: Vec<Item> = self
+    /// Whether the counter was as it was read, and is corrected.
+    async fn correct_counter(
+        &self,
+        target: &TargetId,
+        recorded: Option<&Counted>,
+        live: u64,
+        execution_arn: &str,
+    ) -> Result<bool, StageError> {
+        let changes = recorded.map_or(0, |counted| counted.changes);
+        // A counter that was deleted begins again, and finds the corrections of the time before.
+        for next in (changes + 1..).take(Self::TRIES as usize) {
+            let update = Update::builder()
+                .table_name(&self.table)
+                .set_key(Some(items::load_key(target)))
+                .update_expression(
+                    "SET targetId = :target, #sessions = :live, #external = if_not_exists(#external, :zero), \
+                     #changes = :next",
+                )
+                .expression_attribute_names("#sessions", "sessions")
+                .expression_attribute_names("#external", "external")
+                .expression_attribute_names("#changes", "changes")
+                .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
+                .expression_attribute_values(":live", number(live))
+                .expression_attribute_values(":zero", number(0))
+                .expression_attribute_values(":next", number(next));
+            let update = match recorded {
+                Some(counted) => update
+                    .condition_expression(
+                        "#sessions = :sessions AND (#changes = :changes OR attribute_not_exists(#changes))",
+                    )
+                    .expression_attribute_values(":sessions", number(counted.sessions))
+                    .expression_attribute_values(":changes", number(changes)),
+                None => update.condition_expression("attribute_not_exists(pk)"),
+            };
+            let event = CounterCorrected {
+                kind: "counterCorrected",
+                at: self.now(),
+                execution_arn,
+                from: recorded.map(|counted| counted.sessions),
+                to: live,
+            };
+            let event = Put::builder()
+                .table_name(&self.table)
+                .set_item(Some(items::with_key(
+                    items::sensor_event_key(target, next),
+                    &event,
+                )?))
+                .condition_expression("attribute_not_exists(pk)")
+                .build()
+                .map_err(items::unwritable)?;
+            let update = update.build().map_err(items::unwritable)?;
+            let result = self
+                .client
+                .transact_write_items()
+                .transact_items(TransactWriteItem::builder().update(update).build())
+                .transact_items(TransactWriteItem::builder().put(event).build())
+                .send()
+                .await;
+            let Err(error) = result else { return Ok(true) };
+            let refused = |position: usize| {
+                failure::cancellation_reasons(&error)
+                    .and_then(|reasons| reasons.get(position)?.code())
+                    .is_some_and(|code| code == "ConditionalCheckFailed")
+            };
+            if refused(0) || failure::is_conflict(&error) {
+                return Ok(false);
+            }
+            if !refused(1) {
+                return Err(self.failure("TransactWriteItems", &error));
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many live assignments each sensor has, read consistently.
+    async fn count_live(&self) -> Result<BTreeMap<TargetId, u64>, StageError> {
+        let mut items = self
             .client
             .scan()
             .table_name(&self.table)
             .consistent_read(true)
-            .filter_expression("sk = :assignment AND targetId = :target AND #state <> :released")
+            .filter_expression("sk = :assignment AND #state <> :released")
+            .projection_expression("targetId")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":assignment", AttributeValue::S("ASSIGNMENT".to_owned()))
-            .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
             .expression_attribute_values(":released", AttributeValue::S("released".to_owned()))
             .into_paginator()
             .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| self.failure("Scan", &error))?;
-        Ok(items.len() as u64)
+            .send();
+        let mut live = BTreeMap::new();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| self.failure("Scan", &error))?;
+            let Placed { target_id } = items::read(item)?;
+            *live.entry(target_id).or_default() += 1;
+        }
+        Ok(live)
     }
 
     /// The assignments of these interfaces, live ones and others, read consistently.

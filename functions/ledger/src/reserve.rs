@@ -117,7 +117,7 @@ impl Ledger {
                 }
             }
         }
-        Err(contention("reserve", request.interface_id))
+        Err(contention("reserve a place for", request.interface_id))
     }
 
     /// What a live assignment, found where a new one was to be made, means for this request. `None`: it is
@@ -158,7 +158,7 @@ impl Ledger {
     }
 
     /// The loads of these sensors, as far as the ledger knows them, read consistently.
-    async fn loads<'a>(
+    pub(crate) async fn loads<'a>(
         &self,
         targets: impl IntoIterator<Item = &'a TargetId>,
     ) -> Result<Vec<SensorLoad>, StageError> {

@@ -25,6 +25,7 @@ pub(crate) enum Counter<'a> {
 }
 
 /// Why a transition was not written.
+#[derive(Debug)]
 pub(crate) enum Refusal {
     /// The assignment is not at the version that the transition rests on.
     Assignment(Option<Box<Assignment>>),

@@ -11,10 +11,10 @@ use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::network::{Instance, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Invocation, Stage};
-use mirrorstep_core::reconcile::{Correction, Reconcile, Reconciled, Session, Step, Summary, plan};
-use mirrorstep_core::{InstanceId, InterfaceId, StageError, TargetId, reachability};
+use mirrorstep_core::reconcile::{Correction, Plan, Reconcile, Reconciled, Session, Step, Summary, plan};
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId, reachability};
 use mirrorstep_ec2::Ec2;
-use mirrorstep_ledger::{Activation, Ledger, Release};
+use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Release};
 
 /// So many corrections are made in one call, so that it ends in its time.
 const CORRECTIONS: usize = 200;
@@ -82,43 +82,43 @@ impl ReconcileStage {
             &ours,
             self.ledger.now(),
         );
-        let instances = self.instances_of(&plan.corrections).await?;
-        // Where an interface is attached to no instance, no instance's end would give the place back.
-        let unattached = plan.corrections.extract_if(.., |correction| match correction {
-            Correction::Adopt(session, None) => !instances.contains_key(session.interface_id.as_str()),
-            _ => false,
-        });
-        summary.unattached = 0;
-        for correction in unattached {
-            if let Correction::Adopt(session, _) = correction {
-                tracing::warn!(session = %session.session_id, interface = %session.interface_id,
-                    "a session of an interface that is attached to no instance: left alone");
-                *plan.externals.entry(session.target_id).or_default() += 1;
-                summary.unattached += 1;
-            }
+        // A counter that is too low would let no assignment be released.
+        for CorrectedCounter { target_id, from, to } in self
+            .ledger
+            .correct_counters(&plan.suspicious, execution_arn)
+            .await?
+        {
+            tracing::error!(correction = "counter", target = %target_id, from, to, "a counter was wrong");
+            summary.counters += 1;
         }
+        let (corrections, instances, rest) = self.next_corrections(&mut plan, &mut summary).await?;
         // A sensor that the ledger has never seen is counted before a session to it is taken into the ledger.
         let first_met: Vec<(TargetId, u64)> = plan
             .externals
             .iter()
             .filter(|(target, _)| {
                 books.loads.iter().all(|load| load.target_id != **target)
-                    && plan.corrections.iter().any(|c| c.leads_to(target))
+                    && corrections.iter().any(|c| c.leads_to(target))
             })
             .map(|(target, external)| (target.clone(), *external))
             .collect();
         if !first_met.is_empty() {
-            self.ledger.enter_sensors(&first_met).await?;
+            self.ledger.enter_sensors(&first_met, execution_arn).await?;
         }
-        let rest = plan.corrections.len().saturating_sub(CORRECTIONS);
-        let corrections = &plan.corrections[..plan.corrections.len() - rest];
         let before = summary.clone();
-        for correction in corrections {
-            self.correct(correction, &instances, &mut summary, execution_arn)
-                .await?;
+        for correction in &corrections {
+            let corrected = self.correct(correction, &instances, &mut summary, execution_arn);
+            match corrected.await {
+                Err(error) if error.name == ErrorName::LedgerContention => {
+                    let interface = correction.interface();
+                    tracing::error!(correction = "failed", %interface, "{error}");
+                    summary.failed += 1;
+                }
+                other => other?,
+            }
         }
         // Something was done, and there is more: what is left is seen better after it.
-        if rest > 0 && summary != before && round < ROUNDS {
+        if rest && summary != before && round < ROUNDS {
             return Ok(Reconciled {
                 next: Some(Step::Compare { round: round + 1 }),
                 summary,
@@ -141,17 +141,11 @@ impl ReconcileStage {
             if recorded.is_none() {
                 continue;
             }
-            tracing::info!(correction = "external", %target, external, "sessions that are not the ledger's");
+            tracing::warn!(correction = "external", %target, external, "sessions that are not the ledger's");
             summary.externals += 1;
         }
-        for target in &plan.suspicious {
-            if let Some((from, to)) = self.ledger.correct_counter(target, execution_arn).await? {
-                tracing::error!(correction = "counter", %target, from, to, "a counter was wrong");
-                summary.counters += 1;
-            }
-        }
         for session in &plan.second_sessions {
-            tracing::warn!(%session, "a second session of its interface to our targets: left alone");
+            tracing::warn!(correction = "second-session", %session, "a second session of its interface to our targets: left alone");
         }
         summary.second_sessions = plan.second_sessions.len() as u64;
         Ok(Reconciled {
@@ -160,6 +154,40 @@ impl ReconcileStage {
             uncovered: Vec::new(),
             wait_seconds: 0,
         })
+    }
+
+    /// As many corrections as one call makes, the instances of the interfaces whose sessions they adopt, and whether
+    /// there are more.
+    ///
+    /// Sessions of interfaces that are attached to no instance are left out, and counted as their sensor's external
+    /// load: no instance's end would give their places back.
+    async fn next_corrections(
+        &self,
+        plan: &mut Plan,
+        summary: &mut Summary,
+    ) -> Result<(Vec<Correction>, BTreeMap<String, InstanceId>, bool), StageError> {
+        summary.unattached = 0;
+        let mut rest = std::mem::take(&mut plan.corrections);
+        loop {
+            let mut next: Vec<Correction> = rest.drain(..rest.len().min(CORRECTIONS)).collect();
+            let instances = self.instances_of(&next).await?;
+            let unattached = next.extract_if(.., |correction| match correction {
+                Correction::Adopt(session, None) => !instances.contains_key(session.interface_id.as_str()),
+                _ => false,
+            });
+            for correction in unattached {
+                if let Correction::Adopt(session, _) = correction {
+                    tracing::warn!(correction = "unattached", session = %session.session_id,
+                        interface = %session.interface_id,
+                        "a session of an interface that is attached to no instance: left alone");
+                    *plan.externals.entry(session.target_id).or_default() += 1;
+                    summary.unattached += 1;
+                }
+            }
+            if !next.is_empty() || rest.is_empty() {
+                return Ok((next, instances, !rest.is_empty()));
+            }
+        }
     }
 
     async fn correct(

@@ -199,6 +199,7 @@ impl Dynamo {
             "Query" => carry_out!(query),
             "Scan" => carry_out!(scan),
             "UpdateItem" => carry_out!(update_item),
+            "DeleteItem" => carry_out!(delete_item),
             other => Err(DynoxideError::ValidationException(format!(
                 "no stage calls {other}"
             ))),

@@ -57,7 +57,7 @@ async fn crowd(interfaces: usize, seed: u64) -> f64 {
     let aws = Aws::new(Options::default());
     let ledger = aws.ledger();
     let counts: Vec<_> = sensors().into_iter().map(|sensor| (sensor, 0)).collect();
-    ledger.enter_sensors(&counts).await.unwrap();
+    ledger.enter_sensors(&counts, "arn:counts").await.unwrap();
     aws.dynamo.take_time(seed);
     let before = aws.dynamo.calls()["TransactWriteItems"];
     let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
@@ -89,5 +89,31 @@ async fn a_thousand_at_once_are_spread_evenly_and_none_is_left_out() {
     for (interfaces, seed) in [(100, 1), (100, 2), (1000, 3)] {
         let tries = crowd(interfaces, seed).await;
         println!("{interfaces} at once: {tries:.2} transactions for each");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_meets_sensors_for_the_first_time_enters_them_together() {
+    for seed in 1..4 {
+        let aws = Aws::new(Options::default());
+        aws.dynamo.take_time(seed);
+        let ledger = aws.ledger();
+        let counts: Vec<_> = sensors().into_iter().map(|sensor| (sensor, 2)).collect();
+        let entered = (0..300).map(|number| {
+            let (ledger, counts) = (&ledger, &counts);
+            async move { ledger.enter_sensors(counts, &format!("arn:{number}")).await }
+        });
+        for answer in join_all(entered).await {
+            answer.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        }
+        let loads: Vec<Value> = aws.dynamo.items();
+        assert_eq!(loads.len(), SENSORS, "seed {seed}");
+        for load in loads {
+            assert_eq!(
+                (&load["sessions"], &load["external"]),
+                (&0.into(), &2.into()),
+                "seed {seed}"
+            );
+        }
     }
 }

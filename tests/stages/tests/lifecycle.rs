@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use ec2_sim::{Options, Throttle};
 use mirrorstep_core::TargetId;
 use serde_json::{Value, json};
@@ -399,6 +400,45 @@ async fn an_assignment_follows_a_session_that_somebody_moved() {
     ledger_agrees(&pipeline);
 }
 
+/// Somebody writes a sensor's counter by hand.
+async fn set_counter(pipeline: &Pipeline, target: &TargetId, count: u64) {
+    let table = pipeline.aws.dynamo_client();
+    table
+        .update_item()
+        .table_name(stage_tests::TABLE)
+        .key("pk", AttributeValue::S(format!("SENSOR#{target}")))
+        .key("sk", AttributeValue::S("LOAD".into()))
+        .update_expression("SET sessions = :count")
+        .expression_attribute_values(":count", AttributeValue::N(count.to_string()))
+        .send()
+        .await
+        .unwrap();
+}
+
+/// Somebody deletes an item by hand.
+async fn delete_item(pipeline: &Pipeline, pk: String, sk: &str) {
+    let table = pipeline.aws.dynamo_client();
+    table
+        .delete_item()
+        .table_name(stage_tests::TABLE)
+        .key("pk", AttributeValue::S(pk))
+        .key("sk", AttributeValue::S(sk.into()))
+        .send()
+        .await
+        .unwrap();
+}
+
+/// The corrections of a sensor's counter: from, to.
+fn counter_corrections(pipeline: &Pipeline, target: &TargetId) -> Vec<(Value, Value)> {
+    let items = pipeline.aws.dynamo.items();
+    let of_sensor = items
+        .into_iter()
+        .filter(|item| item["pk"] == json!(format!("SENSOR#{target}")) && item["kind"] == "counterCorrected");
+    of_sensor
+        .map(|item| (item["from"].clone(), item["to"].clone()))
+        .collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_counter_that_is_wrong_is_corrected_and_told_as_an_event() {
     let mut scene = scene();
@@ -406,30 +446,103 @@ async fn a_counter_that_is_wrong_is_corrected_and_told_as_an_event() {
     let pipeline = scene.pipeline(Options::default());
     mirrored(&pipeline, &instances).await;
     let target = scene.targets[0].clone();
-    pipeline
-        .aws
-        .dynamo_client()
-        .update_item()
-        .table_name(stage_tests::TABLE)
-        .key(
-            "pk",
-            aws_sdk_dynamodb::types::AttributeValue::S(format!("SENSOR#{target}")),
-        )
-        .key("sk", aws_sdk_dynamodb::types::AttributeValue::S("LOAD".into()))
-        .update_expression("SET sessions = :wrong")
-        .expression_attribute_values(":wrong", aws_sdk_dynamodb::types::AttributeValue::N("9".into()))
-        .send()
-        .await
-        .unwrap();
+    set_counter(&pipeline, &target, 9).await;
     assert_eq!(
         summary(&pipeline.reconcile("first").await),
         json!({"counters": 1, "instances": 6})
     );
-    let event = pipeline.aws.dynamo.items().into_iter().find(|item| {
-        item["pk"] == json!(format!("SENSOR#{target}")) && item["sk"].as_str().unwrap().starts_with("EVENT#")
-    });
-    let event = event.unwrap();
-    assert_eq!((&event["from"], &event["to"]), (&json!(9), &json!(2)));
+    assert_eq!(counter_corrections(&pipeline, &target), [(json!(9), json!(2))]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_counter_that_is_too_low_is_corrected_before_its_assignments_are_released() {
+    let mut scene = scene();
+    let instances: Vec<String> = (1..5).map(|n| scene.instance(n, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    for target in &scene.targets {
+        set_counter(&pipeline, target, 0).await;
+    }
+    delete_session(&pipeline, &interface_id(1)).await;
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("first").await),
+        json!({"counters": 2, "released": 1, "started": 1, "instances": 6})
+    );
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_counter_that_was_deleted_is_entered_again_as_often_as_that_happens() {
+    let mut scene = scene();
+    let instances: Vec<String> = (1..5).map(|n| scene.instance(n, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    let target = scene.targets[0].clone();
+    for time in 1..4 {
+        delete_item(&pipeline, format!("SENSOR#{target}"), "LOAD").await;
+        assert_eq!(
+            summary(&pipeline.reconcile(&format!("after-{time}")).await),
+            json!({"counters": 1, "instances": 6})
+        );
+        let corrections = counter_corrections(&pipeline, &target);
+        assert_eq!(corrections, vec![(Value::Null, json!(2)); time]);
+        ledger_agrees(&pipeline);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_ledger_does_not_take_for_one_interface_holds_up_no_other() {
+    let mut scene = scene();
+    let instances: Vec<String> = (1..5).map(|n| scene.instance(n, 0, 1)).collect();
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    // Its events stay, and stand in the way of an assignment that begins anew.
+    delete_item(&pipeline, format!("ENI#{}", interface_id(1)), "ASSIGNMENT").await;
+    delete_session(&pipeline, &interface_id(2)).await;
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("first").await),
+        json!({"counters": 1, "failed": 1, "released": 1, "started": 1, "instances": 6})
+    );
+    assert_eq!(assignment(&pipeline, &interface_id(2))["state"], "active");
+    assert_eq!(sessions(&pipeline).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconciliation_reads_no_assignments_that_are_long_over() {
+    let mut scene = scene();
+    let instances = [scene.instance(1, 0, 3), scene.instance(10, 0, 1)];
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &instances).await;
+    let known = async || pipeline.aws.ledger().books().await.unwrap().assignments.len();
+    terminate(&pipeline, &instances[0]).await;
+    let ending = Pipeline::ending(&instances[0], "terminated");
+    pipeline.release_instance("ends", ending).await;
+    // EC2 may show their sessions yet.
+    assert_eq!(known().await, 4);
+    much_later().await;
+    assert_eq!(known().await, 1);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_of_many_sessions_asks_for_each_interface_once() {
+    const SESSIONS: usize = 450;
+    let mut scene = Scene::new();
+    let targets: Vec<TargetId> = (0..5).map(|_| scene.sensor(0, "m5.24xlarge")).collect();
+    for number in 1..=SESSIONS {
+        scene.instance(number, 0, 1);
+        scene.session(number, &targets[number % targets.len()]);
+    }
+    let pipeline = scene.pipeline(Options::default());
+    assert_eq!(
+        summary(&pipeline.reconcile("first").await),
+        json!({"adopted": SESSIONS, "instances": SESSIONS + targets.len()})
+    );
+    // 200 at a time.
+    assert_eq!(pipeline.aws.ec2.calls()["DescribeNetworkInterfaces"].answered, 3);
     ledger_agrees(&pipeline);
 }
 
