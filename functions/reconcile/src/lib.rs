@@ -145,7 +145,8 @@ impl ReconcileStage {
             summary.externals += 1;
         }
         for session in &plan.second_sessions {
-            tracing::warn!(correction = "second-session", %session, "a second session of its interface to our targets: left alone");
+            tracing::warn!(correction = "second-session", %session,
+                "a second session of its interface to our targets: left alone");
         }
         summary.second_sessions = plan.second_sessions.len() as u64;
         Ok(Reconciled {
