@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
 use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, SESSION_GRACE, SensorLoad};
 use mirrorstep_core::reconcile::Session;
@@ -325,14 +325,20 @@ impl Ledger {
         targets: &[TargetId],
         execution_arn: &str,
     ) -> Result<Vec<CorrectedCounter>, StageError> {
-        if targets.is_empty() {
+        let mut wrong = Vec::new();
+        for target in targets {
+            if !self.counter_seems_right(target, execution_arn).await? {
+                wrong.push(target);
+            }
+        }
+        if wrong.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = targets.iter().map(items::load_key).collect();
+        let keys = wrong.iter().copied().map(items::load_key).collect();
         let recorded: Vec<Counted> = self.batch(keys).await?;
         let live = self.count_live().await?;
         let mut corrected = Vec::new();
-        for target in targets {
+        for target in wrong {
             let recorded = recorded.iter().find(|counted| counted.target_id == *target);
             let live = live.get(target).copied().unwrap_or_default();
             if recorded.map(|counted| counted.sessions) != Some(live)
@@ -348,6 +354,38 @@ impl Ledger {
             }
         }
         Ok(corrected)
+    }
+
+    /// Whether a sensor's counter agrees with the table's index, looked at alone and more than once: between two
+    /// transactions it does, and the whole table need not be read.
+    async fn counter_seems_right(&self, target: &TargetId, execution_arn: &str) -> Result<bool, StageError> {
+        for attempt in 0..3 {
+            let mut pages = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("by-target")
+                .select(Select::Count)
+                .key_condition_expression("targetId = :target AND sk = :assignment")
+                .filter_expression("#state <> :released")
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
+                .expression_attribute_values(":assignment", AttributeValue::S("ASSIGNMENT".to_owned()))
+                .expression_attribute_values(":released", AttributeValue::S("released".to_owned()))
+                .into_paginator()
+                .send();
+            let mut live = 0;
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|error| self.failure("Query", &error))?;
+                live += u64::try_from(page.count).unwrap_or_default();
+            }
+            let recorded = self.load(target).await?;
+            if recorded.map(|load| load.sessions) == Some(live) {
+                return Ok(true);
+            }
+            tokio::time::sleep(failure::jitter(&[target.as_str(), execution_arn], attempt)).await;
+        }
+        Ok(false)
     }
 
     /// Whether the counter was as it was read, and is corrected.
