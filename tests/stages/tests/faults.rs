@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ec2_sim::{Fault, Options};
+use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::{ErrorName, InterfaceId};
 use serde_json::Value;
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::Scene;
@@ -210,15 +212,25 @@ async fn an_execution_that_died_after_creating_is_completed_by_the_next_one() {
     assert_eq!(events(&pipeline.aws), ["reserved", "activated"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_session_whose_reservation_was_released_meanwhile_is_taken_back() {
-    let (scene, instance) = scene();
-    let pipeline = scene.pipeline(Options::default());
+/// An execution whose place is given back by somebody else before it creates the session: what `CreateSession` is called
+/// with, and the ledger.
+async fn released_before_creating(pipeline: &Pipeline, instance: &str) -> (Value, Assignment) {
     let ledger = pipeline.aws.ledger();
-    let interface: mirrorstep_core::InterfaceId = stage_tests::scene::interface_id(1).parse().unwrap();
-    let arn = "arn:aws:states:us-east-1:000000000000:execution:mirror-interface:slow";
-    let request = serde_json::json!({"interfaceId": interface, "instanceId": instance});
-    let mut value = request;
+    let interface: InterfaceId = stage_tests::scene::interface_id(1).parse().unwrap();
+    let payload = picks(pipeline, instance, "slow").await;
+    let reserved = ledger.assignment(&interface).await.unwrap().unwrap();
+    ledger
+        .release(&reserved, "an operator", None, "arn:aws:states:::execution:x:y")
+        .await
+        .unwrap();
+    (payload, reserved)
+}
+
+/// An execution reserves a place: what `CreateSession` is called with.
+async fn picks(pipeline: &Pipeline, instance: &str, name: &str) -> Value {
+    let arn = format!("arn:aws:states:us-east-1:000000000000:execution:mirror-interface:{name}");
+    let interface = stage_tests::scene::interface_id(1);
+    let mut value = serde_json::json!({"interfaceId": interface, "instanceId": instance});
     for function in [
         "CheckExistingSession",
         "GatherCandidates",
@@ -234,18 +246,175 @@ async fn a_session_whose_reservation_was_released_meanwhile_is_taken_back() {
     let payload = serde_json::json!({"executionArn": arn, "input": value});
     pipeline.call("CountSessions", payload.clone()).await.unwrap();
     let picked = pipeline.call("PickLeastLoaded", payload).await.unwrap();
-    let reserved = ledger.assignment(&interface).await.unwrap().unwrap();
-    ledger
-        .release(&reserved, "an operator", None, "arn:aws:states:::execution:x:y")
-        .await
-        .unwrap();
+    serde_json::json!({"executionArn": arn, "input": picked})
+}
 
-    let payload = serde_json::json!({"executionArn": arn, "input": picked});
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_reservation_was_released_meanwhile_is_taken_back() {
+    let (scene, instance) = scene();
+    let pipeline = scene.pipeline(Options::default());
+    let (payload, _) = released_before_creating(&pipeline, &instance).await;
+    // It cannot be deleted at once: the stage is run again.
+    let calls = AtomicUsize::new(0);
+    pipeline.aws.ec2.on_call(move |call| {
+        let is_first =
+            call.action == "DeleteTrafficMirrorSession" && calls.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then_some(Fault::Unavailable)
+    });
+    let error = pipeline.call("CreateSession", payload.clone()).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::Ec2Unavailable);
     let error = pipeline.call("CreateSession", payload).await.unwrap_err();
-    assert_eq!(error.name, mirrorstep_core::ErrorName::ReservationStale);
+    assert_eq!(error.name, ErrorName::ReservationStale);
     assert_eq!(
         totals(&pipeline.aws),
         (0, 0, 0),
         "no session without an assignment"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_taken_over_after_its_reservation_was_released_stays() {
+    let (scene, instance) = scene();
+    let pipeline = scene.pipeline(Options::default());
+    let (payload, reserved) = released_before_creating(&pipeline, &instance).await;
+    pipeline.aws.ec2_calls().create_session(&reserved).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    pipeline.reconcile("takes it over").await;
+    assert_eq!(totals(&pipeline.aws), (1, 1, 1));
+    let error = pipeline.call("CreateSession", payload).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::ReservationStale);
+    assert_eq!(totals(&pipeline.aws), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_the_next_reservation_asks_for_is_left_to_it() {
+    let mut scene = Scene::new();
+    scene.sensor(0, "m5.24xlarge");
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let (slow, _) = released_before_creating(&pipeline, &instance).await;
+    let next = picks(&pipeline, &instance, "next").await;
+    let error = pipeline.call("CreateSession", slow).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::ReservationStale);
+    let made = pipeline.aws.ec2.snapshot()["TrafficMirrorSessions"].clone();
+    assert_eq!(totals(&pipeline.aws), (1, 0, 1));
+    let created = pipeline.call("CreateSession", next).await.unwrap();
+    assert_eq!(created["sessionId"], made[0]["TrafficMirrorSessionId"]);
+    assert_eq!(totals(&pipeline.aws), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_number_that_another_tool_has_just_taken_is_seen_before_long() {
+    let (scene, instance) = scene();
+    let pipeline = scene.pipeline(Options {
+        lag: std::time::Duration::from_secs(30),
+        ..Options::default()
+    });
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    pipeline
+        .aws
+        .ec2_client()
+        .create_traffic_mirror_session()
+        .network_interface_id(stage_tests::scene::interface_id(1))
+        .traffic_mirror_target_id(scene.targets[0].as_str())
+        .traffic_mirror_filter_id(stage_tests::scene::FILTER)
+        .session_number(1)
+        .packet_length(100)
+        .send()
+        .await
+        .unwrap();
+    // Only our reservation of the other sensor, so that the session is not the one it asks for.
+    let pipeline = pipeline.with("TARGET_IDS", scene.targets[1].as_str());
+    let ended = pipeline
+        .mirror_instance("run", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
+    assert_eq!(totals(&pipeline.aws), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ec2_refuses_for_good_ends_under_its_name_and_holds_no_place() {
+    for (action, code, outcome, left) in [
+        (
+            "CreateTrafficMirrorSession",
+            "TrafficMirrorSessionsPerInterfaceLimitExceeded",
+            "QuotaExceeded",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTrafficMirrorSession",
+            "TrafficMirrorSessionLimitExceeded",
+            "QuotaExceeded",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTrafficMirrorSession",
+            "TrafficMirrorSourcesPerTargetLimitExceeded",
+            "NoEligibleSensor",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTrafficMirrorSession",
+            "TrafficMirrorSessionsPerTargetLimitExceeded",
+            "NoEligibleSensor",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTrafficMirrorSession",
+            "InvalidNetworkInterfaceId.NotFound",
+            "gone",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTrafficMirrorSession",
+            "InvalidTrafficMirrorFilterId.NotFound",
+            "InvalidConfiguration",
+            (0, 0, 0),
+        ),
+        (
+            "CreateTags",
+            "InvalidTrafficMirrorSessionId.NotFound",
+            "gone",
+            (1, 1, 1),
+        ),
+    ] {
+        let (scene, instance) = scene();
+        let pipeline = scene.pipeline(Options::default());
+        pipeline.aws.ec2.on_call(move |call| {
+            (call.action == action).then(|| Fault::Error {
+                code: code.into(),
+                message: "refused".into(),
+                status: 400,
+            })
+        });
+        let ended = pipeline
+            .mirror_instance("refused", Pipeline::running(&instance))
+            .await;
+        assert_eq!(ended.outcomes(), [outcome], "{code}");
+        assert_eq!(totals(&pipeline.aws), left, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_has_its_settings_and_its_tag_from_the_create_call_on_and_can_be_deleted_twice() {
+    let (scene, instance) = scene();
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("VIRTUAL_NETWORK_ID", "4711")
+        .with("PACKET_LENGTH", "128");
+    let picked = picks(&pipeline, &instance, "dies").await;
+    // Before it is tagged with anything else.
+    let created = pipeline.call("CreateSession", picked).await.unwrap();
+    let session = pipeline.aws.ec2.snapshot()["TrafficMirrorSessions"][0].clone();
+    assert_eq!(session["VirtualNetworkId"], 4711);
+    assert_eq!(session["PacketLength"], 128);
+    assert_eq!(
+        session["Tags"],
+        serde_json::json!([{"Key": "mirrorstep:managed", "Value": "true"}])
+    );
+    let id = created["sessionId"].as_str().unwrap().parse().unwrap();
+    let ec2 = pipeline.aws.ec2_calls();
+    ec2.delete_session(&id).await.unwrap();
+    ec2.delete_session(&id).await.unwrap();
+    assert_eq!(totals(&pipeline.aws).0, 0, "and one that is not there is deleted");
 }

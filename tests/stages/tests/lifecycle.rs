@@ -75,6 +75,26 @@ async fn second_session(pipeline: &Pipeline, interface: &str, target: &TargetId)
         .unwrap();
 }
 
+/// An execution dies with a place reserved for the interface. What it picked.
+async fn dies_after_picking(pipeline: &Pipeline, number: usize, instance: &str) -> Value {
+    let mut state = json!({"interfaceId": interface_id(number), "instanceId": instance});
+    for function in [
+        "CheckExistingSession",
+        "GatherCandidates",
+        "FilterSecurityGroups",
+        "FilterNetworkAcls",
+        "FilterRoutes",
+    ] {
+        state = pipeline
+            .call(function, json!({"executionArn": "arn:dead", "input": state}))
+            .await
+            .unwrap();
+    }
+    let pick = json!({"executionArn": "arn:dead", "input": state});
+    pipeline.call("CountSessions", pick.clone()).await.unwrap();
+    pipeline.call("PickLeastLoaded", pick).await.unwrap()
+}
+
 fn assignment(pipeline: &Pipeline, interface: &str) -> Value {
     let items = pipeline.aws.dynamo.items();
     items
@@ -333,24 +353,7 @@ async fn a_reservation_whose_execution_died_is_completed_or_given_back() {
     let pipeline = scene.pipeline(Options::default());
     // Both executions die: one after its session was created, one before.
     for (instance, is_created) in [(&first, true), (&second, false)] {
-        let number = if is_created { 1 } else { 2 };
-        let request = json!({"interfaceId": interface_id(number), "instanceId": instance});
-        let mut state = request;
-        for function in [
-            "CheckExistingSession",
-            "GatherCandidates",
-            "FilterSecurityGroups",
-            "FilterNetworkAcls",
-            "FilterRoutes",
-        ] {
-            state = pipeline
-                .call(function, json!({"executionArn": "arn:dead", "input": state}))
-                .await
-                .unwrap();
-        }
-        let pick = json!({"executionArn": "arn:dead", "input": state});
-        pipeline.call("CountSessions", pick.clone()).await.unwrap();
-        let picked = pipeline.call("PickLeastLoaded", pick).await.unwrap();
+        let picked = dies_after_picking(&pipeline, if is_created { 1 } else { 2 }, instance).await;
         if is_created {
             let reserved = serde_json::from_value(picked["assignment"].clone()).unwrap();
             pipeline.aws.ec2_calls().create_session(&reserved).await.unwrap();
@@ -360,11 +363,17 @@ async fn a_reservation_whose_execution_died_is_completed_or_given_back() {
         summary(&pipeline.reconcile("early").await),
         json!({"instances": 4})
     );
+    // An execution that waits for EC2 is left the time for it.
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    assert_eq!(
+        summary(&pipeline.reconcile("between").await),
+        json!({"activated": 1, "instances": 4})
+    );
     much_later().await;
     let ended = pipeline.reconcile("late").await;
     assert_eq!(
         summary(&ended),
-        json!({"activated": 1, "expired": 1, "started": 1, "instances": 4})
+        json!({"expired": 1, "started": 1, "instances": 4})
     );
     assert_eq!(ended.outcomes(), ["created"]);
     ledger_agrees(&pipeline);
@@ -441,17 +450,26 @@ fn counter_corrections(pipeline: &Pipeline, target: &TargetId) -> Vec<(Value, Va
 
 #[tokio::test(start_paused = true)]
 async fn a_counter_that_is_wrong_is_corrected_and_told_as_an_event() {
+    for wrong in [9, 1] {
+        counter_is_corrected(wrong).await;
+    }
+}
+
+async fn counter_is_corrected(wrong: u64) {
     let mut scene = scene();
     let instances: Vec<String> = (1..5).map(|n| scene.instance(n, 0, 1)).collect();
     let pipeline = scene.pipeline(Options::default());
     mirrored(&pipeline, &instances).await;
     let target = scene.targets[0].clone();
-    set_counter(&pipeline, &target, 9).await;
+    set_counter(&pipeline, &target, wrong).await;
     assert_eq!(
         summary(&pipeline.reconcile("first").await),
         json!({"counters": 1, "instances": 6})
     );
-    assert_eq!(counter_corrections(&pipeline, &target), [(json!(9), json!(2))]);
+    assert_eq!(
+        counter_corrections(&pipeline, &target),
+        [(json!(wrong), json!(2))]
+    );
     ledger_agrees(&pipeline);
 }
 
@@ -683,4 +701,159 @@ async fn two_reconciliations_at_once_come_to_what_one_would() {
         summary(&pipeline.reconcile("after").await),
         json!({"instances": 10})
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_tools_session_to_the_same_sensor_is_not_taken_for_the_reserved_one() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let picked = dies_after_picking(&pipeline, 1, &instance).await;
+    let taken: TargetId = picked["assignment"]["targetId"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    second_session(&pipeline, &interface_id(1), &taken).await;
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"secondSessions": 1, "externals": 1, "instances": 3})
+    );
+    assert_eq!(assignment(&pipeline, &interface_id(1))["state"], "reserved");
+    // Abandoned, it makes way.
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("late").await),
+        json!({"adopted": 1, "externals": 1, "instances": 3})
+    );
+    assert_eq!(assignment(&pipeline, &interface_id(1))["generation"], 2);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_place_was_given_back_lately_is_not_taken_over_yet() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &[instance]).await;
+    let ledger = pipeline.aws.ledger();
+    let interface = interface_id(1).parse().unwrap();
+    let active = ledger.assignment(&interface).await.unwrap().unwrap();
+    ledger
+        .release(&active, "an operator", None, "arn:x")
+        .await
+        .unwrap();
+    // Its session may be deleted, and EC2 show it still.
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"instances": 3})
+    );
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("late").await),
+        json!({"adopted": 1, "instances": 3})
+    );
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_that_ec2_is_yet_to_hear_of_is_not_taken_back() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, &[instance]).await;
+    let ledger = pipeline.aws.ledger();
+    let interface = interface_id(1).parse().unwrap();
+    let active = ledger.assignment(&interface).await.unwrap().unwrap();
+    let other = scene
+        .targets
+        .iter()
+        .find(|target| **target != active.target_id)
+        .unwrap();
+    ledger.move_to(&active, other, "arn:x").await.unwrap().unwrap();
+    assert_eq!(
+        summary(&pipeline.reconcile("early").await),
+        json!({"instances": 3})
+    );
+    assert_eq!(assignment(&pipeline, &interface_id(1))["targetId"], json!(other));
+    // Whoever moved it has died in between: what EC2 shows is what there is.
+    much_later().await;
+    assert_eq!(
+        summary(&pipeline.reconcile("late").await),
+        json!({"moved": 1, "instances": 3})
+    );
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_of_several_interfaces_is_started_once() {
+    let mut scene = scene();
+    scene.instance(1, 0, 3);
+    let pipeline = scene.pipeline(Options::default());
+    let ended = pipeline.reconcile("first").await;
+    assert_eq!(summary(&ended), json!({"started": 1, "instances": 3}));
+    assert_eq!(ended.outcomes(), ["created", "created", "created"]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_on_a_sensor_that_is_not_configured_any_more_stays_as_it_is() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("EXISTING_SESSION_POLICY", "managed");
+    mirrored(&pipeline, std::slice::from_ref(&instance)).await;
+    let before = sessions(&pipeline);
+    let other = scene
+        .targets
+        .iter()
+        .find(|target| before[0]["TrafficMirrorTargetId"] != target.as_str())
+        .unwrap();
+    pipeline.set("TARGET_IDS", other.as_str());
+    much_later().await;
+    let ended = pipeline
+        .mirror_instance("again", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
+    assert_eq!(sessions(&pipeline), before);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_another_sensor_does_not_complete_a_reservation() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let picked = dies_after_picking(&pipeline, 1, &instance).await;
+    let other = scene
+        .targets
+        .iter()
+        .find(|target| picked["assignment"]["targetId"] != target.as_str())
+        .unwrap();
+    second_session(&pipeline, &interface_id(1), other).await;
+    let ended = pipeline
+        .mirror_instance("next", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
+    let standing = assignment(&pipeline, &interface_id(1));
+    assert_eq!(
+        (&standing["state"], &standing["targetId"]),
+        (&json!("reserved"), &picked["assignment"]["targetId"])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_too_is_given_back_with_its_instance() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    dies_after_picking(&pipeline, 1, &instance).await;
+    terminate(&pipeline, &instance).await;
+    let ended = pipeline
+        .release_instance("ends", Pipeline::ending(&instance, "terminated"))
+        .await;
+    assert_eq!(ended.result.unwrap()["released"], json!([interface_id(1)]));
+    ledger_agrees(&pipeline);
 }

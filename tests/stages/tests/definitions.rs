@@ -1,0 +1,89 @@
+//! What every task of the definitions tries again: whatever its function may fail with that passes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+const DEFINITIONS: [&str; 4] = [
+    include_str!("../../../statemachine/mirror-instance.asl.json"),
+    include_str!("../../../statemachine/mirror-interface.asl.json"),
+    include_str!("../../../statemachine/release-instance.asl.json"),
+    include_str!("../../../statemachine/reconcile.asl.json"),
+];
+
+/// What Lambda itself fails with (Step Functions guide, "Handling transient Lambda service exceptions"), and a function
+/// that died or took too long.
+const LAMBDA: [&str; 8] = [
+    "Lambda.TooManyRequestsException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "States.Timeout",
+];
+const EC2: [&str; 2] = ["Ec2Throttled", "Ec2Unavailable"];
+const LEDGER: [&str; 2] = ["LedgerContention", "LedgerUnavailable"];
+
+/// Each function, with whether it calls EC2 and whether it calls the ledger.
+const FUNCTIONS: [(&str, bool, bool); 13] = [
+    ("ResolveInterfaces", true, false),
+    ("CheckExistingSession", true, true),
+    ("GatherCandidates", true, false),
+    ("FilterSecurityGroups", true, false),
+    ("FilterNetworkAcls", true, false),
+    ("FilterRoutes", true, false),
+    ("PickLeastLoaded", false, true),
+    ("CountSessions", true, true),
+    ("CreateSession", true, true),
+    ("TagSession", true, false),
+    ("ReleaseSession", false, true),
+    ("ReleaseInstance", true, true),
+    ("Reconcile", true, true),
+];
+
+/// The names that each function's task tries again.
+fn retried() -> BTreeMap<String, BTreeSet<String>> {
+    let mut retried = BTreeMap::new();
+    for definition in DEFINITIONS {
+        let definition: Value = serde_json::from_str(definition).unwrap();
+        for state in definition["States"].as_object().unwrap().values() {
+            let Some(function) = state["Arguments"]["FunctionName"].as_str() else {
+                continue;
+            };
+            let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
+            let retries = state["Retry"].as_array().unwrap().iter();
+            let names = retries
+                .filter(|retry| retry["MaxAttempts"].as_u64() > Some(0))
+                .flat_map(|retry| retry["ErrorEquals"].as_array().unwrap())
+                .map(|name| name.as_str().unwrap().to_owned());
+            retried.insert(function.to_owned(), names.collect());
+        }
+    }
+    retried
+}
+
+#[test]
+fn every_task_is_tried_again_after_whatever_passes() {
+    let retried = retried();
+    assert_eq!(
+        retried.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        FUNCTIONS.iter().map(|(function, ..)| *function).collect()
+    );
+    for (function, calls_ec2, calls_ledger) in FUNCTIONS {
+        let passing = LAMBDA
+            .iter()
+            .chain(EC2.iter().filter(|_| calls_ec2))
+            .chain(LEDGER.iter().filter(|_| calls_ledger));
+        let left_out: Vec<_> = passing
+            .filter(|name| !retried[function].contains(**name))
+            .collect();
+        assert!(
+            left_out.is_empty(),
+            "{function} is not tried again after {left_out:?}"
+        );
+    }
+}
