@@ -83,6 +83,19 @@ impl CreateSession {
                 format!("{}; EC2 does not show that session yet", refusal.error.message),
             ));
         }
+        // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so.
+        let interface = &reserved.interface_id;
+        if refusal.error.name == ErrorName::InvalidConfiguration
+            && let Some(target) = self.ec2.target_at(interface).await?
+        {
+            return Err(StageError::new(
+                ErrorName::SourceNotMirrorable,
+                format!(
+                    "interface {interface} is traffic mirror target {} itself, though none of the configured ones: {}",
+                    target.traffic_mirror_target_id, refusal.error.message
+                ),
+            ));
+        }
         Err(refusal.error)
     }
 

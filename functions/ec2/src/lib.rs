@@ -15,11 +15,11 @@ use std::fmt::Display;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
-use mirrorstep_core::InstanceId;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
+use mirrorstep_core::{InstanceId, InterfaceId};
 
 pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
 pub use sessions::{MANAGED_TAG, Tags};
@@ -122,6 +122,22 @@ impl Ec2 {
         let reservations = output.reservations.unwrap_or_default();
         let instances = reservations.into_iter().flat_map(convert::reservation).collect();
         Ok((instances, output.next_token.filter(|token| !token.is_empty())))
+    }
+
+    /// The target that this interface is, if it is one (`DescribeTrafficMirrorTargets`).
+    pub async fn target_at(
+        &self,
+        interface: &InterfaceId,
+    ) -> Result<Option<TrafficMirrorTarget>, DescribeError> {
+        let filter = filter("network-interface-id", [interface]);
+        let call = self.0.describe_traffic_mirror_targets().filters(filter);
+        let found = describe!(
+            call,
+            "DescribeTrafficMirrorTargets",
+            traffic_mirror_targets,
+            convert::target
+        );
+        Ok(found.into_iter().next())
     }
 
     /// Every target that EC2 shows in the Region (`DescribeTrafficMirrorTargets`).

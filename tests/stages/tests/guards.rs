@@ -18,7 +18,7 @@ use mirrorstep_core::assignment::{Assignment, AssignmentState, FULL_FOR};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{ErrorName, InterfaceId, StageError, TargetId};
-use mirrorstep_ledger::{Activation, Ledger, Reservation, ReserveRequest};
+use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Reservation, ReserveRequest};
 use serde_json::Value;
 use stage_tests::{Aws, TABLE};
 
@@ -146,7 +146,7 @@ async fn a_sensor_that_was_the_best_when_read_and_is_not_any_more_is_not_picked(
         let ledger = aws.ledger();
         let (best, other) = (sensor(1), sensor(2));
         ledger
-            .enter_sensors(&[(best.clone(), 0), (other.clone(), 1)])
+            .enter_sensors(&[(best.clone(), 0), (other.clone(), 1)], "arn:counts")
             .await
             .unwrap();
         let (changing, changed) = (ledger.clone(), best.clone());
@@ -180,7 +180,10 @@ async fn a_counter_that_came_back_to_its_value_while_it_was_looked_at_is_not_cor
     let aws = Aws::new(Options::default());
     let ledger = aws.ledger();
     let target = sensor(1);
-    ledger.enter_sensors(&[(target.clone(), 0)]).await.unwrap();
+    ledger
+        .enter_sensors(&[(target.clone(), 0)], "arn:counts")
+        .await
+        .unwrap();
     reserve(&ledger, 1, std::slice::from_ref(&target)).await;
     aws.dynamo_client()
         .update_item()
@@ -209,11 +212,17 @@ async fn a_counter_that_came_back_to_its_value_while_it_was_looked_at_is_not_cor
             ("TransactWriteItems", Box::pin(goes) as _),
         ],
     );
-    assert_eq!(late.correct_counter(&target, "arn:x").await.unwrap(), None);
-    assert_eq!(
-        late.correct_counter(&target, "arn:x").await.unwrap(),
-        Some((3, 1))
-    );
+    let correct = async || {
+        let targets = std::slice::from_ref(&target);
+        late.correct_counters(targets, "arn:x").await.unwrap()
+    };
+    assert_eq!(correct().await, []);
+    let corrected = CorrectedCounter {
+        target_id: target.clone(),
+        from: Some(3),
+        to: 1,
+    };
+    assert_eq!(correct().await, [corrected]);
     assert_eq!(load(&aws, &target)["sessions"], 1);
 }
 
@@ -222,7 +231,10 @@ async fn a_session_is_taken_over_only_from_the_assignment_that_was_looked_at() {
     let aws = Aws::new(Options::default());
     let ledger = aws.ledger();
     let target = sensor(1);
-    ledger.enter_sensors(&[(target.clone(), 0)]).await.unwrap();
+    ledger
+        .enter_sensors(&[(target.clone(), 0)], "arn:counts")
+        .await
+        .unwrap();
     let seen = reserve(&ledger, 1, std::slice::from_ref(&target)).await;
     ledger.release(&seen, "abandoned", None, "arn:1").await.unwrap();
     let other = session(7, &seen);
@@ -247,7 +259,10 @@ async fn a_reservation_becomes_one_session_and_no_second_one() {
     let aws = Aws::new(Options::default());
     let ledger = aws.ledger();
     let target = sensor(1);
-    ledger.enter_sensors(&[(target.clone(), 0)]).await.unwrap();
+    ledger
+        .enter_sensors(&[(target.clone(), 0)], "arn:counts")
+        .await
+        .unwrap();
     let reserved = reserve(&ledger, 1, std::slice::from_ref(&target)).await;
     let (first, second) = (session(1, &reserved).session_id, session(2, &reserved).session_id);
     let active = match ledger.activate(&reserved, &first, "arn:1").await.unwrap() {
@@ -285,7 +300,10 @@ async fn a_reservation_for_a_session_of_other_settings_is_left_its_time_and_then
         let aws = Aws::new(Options::default());
         let ledger = aws.ledger();
         let sensors = [sensor(1)];
-        ledger.enter_sensors(&[(sensor(1), 0)]).await.unwrap();
+        ledger
+            .enter_sensors(&[(sensor(1), 0)], "arn:counts")
+            .await
+            .unwrap();
         let old = reserve(&ledger, 1, &sensors).await;
         let error = ask(&ledger, 1, &sensors, &other).await.unwrap_err();
         assert_eq!(error.name, ErrorName::LedgerContention, "{other:?}: {error}");

@@ -857,3 +857,20 @@ async fn a_reservation_too_is_given_back_with_its_instance() {
     assert_eq!(ended.result.unwrap()["released"], json!([interface_id(1)]));
     ledger_agrees(&pipeline);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_of_somebody_else_is_no_source_and_is_left_alone() {
+    let mut scene = scene();
+    let foreign = scene.sensor(0, "m5.large");
+    let pipeline = scene.pipeline(Options::default());
+    let ours: Vec<String> = scene.targets.iter().map(ToString::to_string).collect();
+    pipeline.set("TARGET_IDS", &ours[..2].join(","));
+    assert_eq!(ours[2], foreign.to_string());
+    let first = pipeline.reconcile("first").await;
+    assert_eq!(summary(&first), json!({"started": 1, "instances": 3}));
+    assert_eq!(first.outcomes(), ["notMirrorable"]);
+    assert_eq!(reservations(&pipeline), 0);
+    much_later().await;
+    let again = pipeline.reconcile("again").await;
+    assert_eq!(summary(&again), json!({"instances": 3}));
+}
