@@ -546,10 +546,11 @@ async fn a_reconciliation_reads_no_assignments_that_are_long_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_of_many_sessions_asks_for_each_interface_once() {
-    const SESSIONS: usize = 450;
+async fn a_takeover_of_many_sessions_leaves_none_out_and_asks_for_each_interface_once() {
+    // More than a page of EC2's, and in more than one call.
+    const SESSIONS: usize = 1100;
     let mut scene = Scene::new();
-    let targets: Vec<TargetId> = (0..5).map(|_| scene.sensor(0, "m5.24xlarge")).collect();
+    let targets: Vec<TargetId> = (0..11).map(|_| scene.sensor(0, "m5.24xlarge")).collect();
     for number in 1..=SESSIONS {
         scene.instance(number, 0, 1);
         scene.session(number, &targets[number % targets.len()]);
@@ -560,7 +561,7 @@ async fn a_takeover_of_many_sessions_asks_for_each_interface_once() {
         json!({"adopted": SESSIONS, "instances": SESSIONS + targets.len()})
     );
     // 200 at a time.
-    assert_eq!(pipeline.aws.ec2.calls()["DescribeNetworkInterfaces"].answered, 3);
+    assert_eq!(pipeline.aws.ec2.calls()["DescribeNetworkInterfaces"].answered, 6);
     ledger_agrees(&pipeline);
 }
 
