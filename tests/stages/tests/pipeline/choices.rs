@@ -1,5 +1,7 @@
 //! What tags of instances and interfaces choose: a fixed target, a fixed filter, opting in.
 
+use std::time::Duration;
+
 use super::*;
 
 const KEYS: [(&str, &str); 2] = [
@@ -196,4 +198,41 @@ async fn where_only_what_opts_in_is_mirrored_the_tag_is_the_recorded_reason() {
             .contains("the opt-in tag mirror=on"),
         "{choice}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tag_fixes_stays_fixed_when_the_execution_has_to_start_over() {
+    let mut scene = Scene::new();
+    let [foreign, fixed, emptier] = [(); 3].map(|()| scene.sensor(0, "m5.24xlarge"));
+    scene.instance(5, 0, 1);
+    scene.session(5, &fixed);
+    let instance = scene.instance(1, 0, 1);
+    tag_instance(&mut scene, &[("mirror-target", fixed.as_str())]);
+    let lag = Duration::from_secs(30);
+    let pipeline = with_keys(scene.pipeline(Options {
+        lag,
+        ..Options::default()
+    }))
+    .with("TARGET_IDS", &format!("{fixed},{emptier}"))
+    .with("EXISTING_SESSION_POLICY", "managed");
+    tokio::time::sleep(2 * lag).await;
+    // Another tool takes the first session number, which EC2 does not show yet.
+    let other = pipeline.aws.ec2_client().create_traffic_mirror_session();
+    other
+        .network_interface_id(interface_id(1))
+        .traffic_mirror_target_id(foreign.as_str())
+        .traffic_mirror_filter_id(FILTER)
+        .session_number(1)
+        .send()
+        .await
+        .unwrap();
+    let ended = pipeline
+        .mirror_instance("fixed", Pipeline::running(&instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    let starts = ended.interfaces[0].1.path.iter();
+    assert_eq!(starts.filter(|state| *state == "CheckExistingSession").count(), 2);
+    let session = sessions(&pipeline).pop().unwrap();
+    assert_eq!(session["TrafficMirrorTargetId"], json!(fixed));
+    assert_eq!(session["SessionNumber"], 2);
 }
