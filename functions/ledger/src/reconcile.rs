@@ -252,27 +252,28 @@ impl Ledger {
         .await
     }
 
-    /// Takes a move back that EC2 has refused since the sensor is full, as it counts until then.
+    /// Takes a move back that EC2 has refused for this reason. With `full_until` the sensor counts as full until then.
     pub async fn move_back(
         &self,
         moved: &Assignment,
         target: &TargetId,
-        full_until: Timestamp,
+        full_until: Option<Timestamp>,
+        reason: &str,
         execution_arn: &str,
     ) -> Result<Option<Assignment>, StageError> {
         let counters = [
             Counter::Down {
                 target: &moved.target_id,
-                full_until: Some(full_until),
+                full_until,
             },
             Counter::Add { target },
         ];
-        let reason = format!("{} is full", moved.target_id);
-        self.transfer(moved, target, reason, &counters, execution_arn)
+        self.transfer(moved, target, reason.to_owned(), &counters, execution_arn)
             .await
     }
 
-    async fn load(&self, target: &TargetId) -> Result<Option<SensorLoad>, StageError> {
+    /// A sensor's load, read consistently, if the ledger knows it.
+    pub async fn load(&self, target: &TargetId) -> Result<Option<SensorLoad>, StageError> {
         Ok(self.batch(vec![items::load_key(target)]).await?.pop())
     }
 

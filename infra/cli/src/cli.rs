@@ -258,8 +258,8 @@ Examples:
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
 
 const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  no session is left on the sensor
-  1  some cannot be moved
+  0  no session of the ledger's is left on the sensor
+  1  some cannot be moved, or are being placed there still: run it again
 
 Examples:
   mirrorstep drain tmt-0123456789abcdef0 --dry-run
@@ -268,6 +268,7 @@ Examples:
 
 const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing is left to even out
+  1  EC2 refuses to move some sessions
 
 Examples:
   mirrorstep rebalance --dry-run

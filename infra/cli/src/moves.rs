@@ -5,14 +5,17 @@
 //! stopped at any time and run again: a session that the ledger has moved and EC2 has not is moved in EC2 first. Only
 //! sensors that can receive the interface are considered, by the same code as the stages'.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, FULL_FOR, SensorLoad, least_loaded};
-use mirrorstep_core::config::Consent;
+use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::explain::{Question, explain};
 use mirrorstep_core::snapshot::Snapshot;
-use mirrorstep_core::{Clock, InterfaceId, TargetId};
+use mirrorstep_core::{Clock, InterfaceId, SessionId, TargetId};
 use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
 use serde_json::{Value, json};
@@ -21,13 +24,17 @@ use crate::aws::{Account, Service};
 use crate::cli::{DrainOptions, RebalanceOptions};
 use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
-use crate::error::Error;
-use crate::terminal::{Terminal, print};
+use crate::error::{Error, Failure};
+use crate::terminal::{Terminal, print, printable};
 
 /// Who is named in the ledger's events.
 const WHO: &str = "mirrorstep";
 /// So many rounds at most: each reads both sides anew and does what is left.
 const ROUNDS: usize = 20;
+/// So many times at most a drained sensor is looked at for what has become a session meanwhile.
+const LOOKS: usize = 7;
+/// How long it is waited in between.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// A session that is to go to another sensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +47,21 @@ struct Move {
 #[derive(Debug, Default)]
 struct Done {
     moved: Vec<Value>,
-    /// Interfaces that no other sensor can receive, or has room for.
-    stuck: BTreeSet<InterfaceId>,
+    /// Interfaces whose sessions cannot be moved, each with why.
+    stuck: Stuck,
+}
+
+type Stuck = BTreeMap<InterfaceId, String>;
+
+/// What is on a sensor that is drained, beside what is stuck there.
+#[derive(Debug)]
+struct Left {
+    /// Places that executions hold: they become sessions, or are given back.
+    reserved: u64,
+    /// Sessions of the ledger that can be moved.
+    movable: usize,
+    /// Sessions that are not the ledger's.
+    external: u64,
 }
 
 /// The account's two sides and how moves are decided.
@@ -55,6 +75,10 @@ struct Mover<'a> {
     /// Which other sensors can receive an interface, each with whether it is in its zone. None: it is gone, its session
     /// with it, and the ledger gives its place back without a move.
     reachable: BTreeMap<InterfaceId, Option<Vec<(TargetId, bool)>>>,
+    /// The sensors that the ledger has not known until now, with what EC2 shows for them.
+    met: BTreeMap<TargetId, SensorLoad>,
+    /// The interfaces whose sessions EC2 refuses to move, with its words. They are not tried again.
+    refused: Stuck,
 }
 
 /// Stops new placements on a sensor, and moves its sessions away.
@@ -62,19 +86,23 @@ pub async fn drain(options: &DrainOptions, terminal: &Terminal) -> Result<ExitCo
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
     let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
-    drain_in(place, &question, options, terminal).await
+    let (told, status) = drain_in(place, &question, options, terminal).await?;
+    print(&told)?;
+    Ok(status)
 }
 
-/// The same with the ledger of this name in this account, deciding by this question.
+/// The same with the ledger of this name in this account, deciding by this question: what is to be printed, and the
+/// status.
 pub async fn drain_in(
     place: (&Account, &str),
     question: &Question,
     options: &DrainOptions,
     terminal: &Terminal,
-) -> Result<ExitCode, Error> {
+) -> Result<(String, ExitCode), Error> {
     let sensor = &options.target;
     let dry_run = options.dry_run;
     let mut mover = Mover::new(place, question, dry_run, terminal);
+    mover.meet_sensors().await?;
     let known = mover.books().await?.1.contains_key(sensor);
     if !known {
         return Err(Error::NotShown {
@@ -88,71 +116,80 @@ pub async fn drain_in(
     }
     if options.cancel {
         let would = if dry_run { "would take" } else { "takes" };
-        print(&if options.json {
-            json!({"dryRun": dry_run, "sensor": sensor, "moved": [], "stuck": []}).to_string()
+        let told = if options.json {
+            let left = mover.left_on(sensor, &Stuck::new()).await?;
+            in_json(options, &Done::default(), &left)
         } else {
             format!("{sensor} {would} new sessions again")
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        };
+        return Ok((told, ExitCode::SUCCESS));
     }
-    let done = mover
-        .work(async |mover: &mut Mover<'_>| {
-            let (assignments, loads) = mover.books().await?;
-            let on_it: Vec<Assignment> = assignments
-                .into_iter()
-                .filter(|assignment| assignment.target_id == *sensor)
-                .collect();
-            mover.look_at(&on_it, &loads).await?;
-            let mut loads: Vec<SensorLoad> = loads
-                .into_values()
-                .filter(|load| load.target_id != *sensor)
-                .collect();
-            let mut planned = Vec::new();
-            let mut stuck = BTreeSet::new();
-            for assignment in on_it {
-                let candidates = mover.candidates(&assignment);
-                let now = mover.ledger.now();
-                match least_loaded(&assignment.interface_id, candidates, &loads, now)
-                    .map(|load| load.target_id.clone())
-                {
-                    Some(to) => {
-                        add_one(&mut loads, &to);
-                        planned.push(Move { assignment, to });
-                    }
-                    None if mover.is_gone(&assignment.interface_id) => {}
-                    None => {
-                        stuck.insert(assignment.interface_id);
-                    }
-                }
-            }
-            Ok((planned, stuck))
-        })
-        .await?;
-    let left = done.stuck.len();
-    print(&if options.json {
-        json!({
-            "dryRun": dry_run, "sensor": sensor, "moved": done.moved, "stuck": done.stuck,
-        })
-        .to_string()
+    let away = async |mover: &mut Mover<'_>| mover.away_from(sensor, &options.deployment.stack).await;
+    let mut done = Done::default();
+    let mut looks = 1;
+    let left = loop {
+        mover.work(&mut done, away).await?;
+        let left = mover.left_on(sensor, &done.stuck).await?;
+        if dry_run || left.is_nothing() || looks == LOOKS {
+            break left;
+        }
+        looks += 1;
+        terminal.line(&format!(
+            "{sensor}: {}; looked at again in {} s",
+            left.under_way(),
+            LOOK_AGAIN_AFTER.as_secs()
+        ));
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    };
+    let told = if options.json {
+        in_json(options, &done, &left)
     } else {
         let mut lines = vec![format!(
-            "{sensor}: {}, {left} cannot be",
-            sessions_moved(done.moved.len(), dry_run)
+            "{sensor}: {}, {} cannot be",
+            sessions_moved(done.moved.len(), dry_run),
+            done.stuck.len()
         )];
-        lines.extend(done.stuck.iter().map(|interface| {
-            format!(
-                "- {interface}: no other sensor can receive it and has room; `mirrorstep explain --stack {} --interface \
-                 {interface}`",
-                options.deployment.stack
-            )
-        }));
+        lines.extend(reasons(&done.stuck));
+        if !left.is_nothing() {
+            lines.push(format!("- {}: run it again", left.under_way()));
+        }
+        if left.external > 0 {
+            let external = counted(left.external, "session");
+            lines.push(format!(
+                "- {external} of others on it, which the ledger does not move"
+            ));
+        }
         lines.join("\n")
-    })?;
-    Ok(if left == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    };
+    let is_done = done.stuck.is_empty() && (dry_run || left.is_nothing());
+    Ok((told, status(is_done)))
+}
+
+fn in_json(options: &DrainOptions, done: &Done, left: &Left) -> String {
+    json!({
+        "dryRun": options.dry_run, "sensor": options.target, "moved": done.moved,
+        "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
+        "reserved": left.reserved, "external": left.external,
     })
+    .to_string()
+}
+
+impl Left {
+    /// Whether nothing is to be waited for.
+    fn is_nothing(&self) -> bool {
+        self.reserved == 0 && self.movable == 0
+    }
+
+    fn under_way(&self) -> String {
+        let mut said = Vec::new();
+        if self.reserved > 0 {
+            said.push(format!("{} under way", counted(self.reserved, "reservation")));
+        }
+        if self.movable > 0 {
+            said.push(format!("{} still to be moved", counted(self.movable, "session")));
+        }
+        said.join(", ")
+    }
 }
 
 /// Evens the sensors' loads out, as after sensors were added.
@@ -160,43 +197,69 @@ pub async fn rebalance(options: &RebalanceOptions, terminal: &Terminal) -> Resul
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
     let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
-    rebalance_in(place, &question, options, terminal).await
+    let (told, status) = rebalance_in(place, &question, options, terminal).await?;
+    print(&told)?;
+    Ok(status)
 }
 
-/// The same with the ledger of this name in this account, deciding by this question.
+/// The same with the ledger of this name in this account, deciding by this question: what is to be printed, and the
+/// status.
 pub async fn rebalance_in(
     place: (&Account, &str),
     question: &Question,
     options: &RebalanceOptions,
     terminal: &Terminal,
-) -> Result<ExitCode, Error> {
+) -> Result<(String, ExitCode), Error> {
     let mut mover = Mover::new(place, question, options.dry_run, terminal);
-    let done = mover
-        .work(async |mover: &mut Mover<'_>| {
-            let (assignments, loads) = mover.books().await?;
-            mover.look_at(&assignments, &loads).await?;
-            Ok((mover.evening_out(assignments, loads), BTreeSet::new()))
-        })
-        .await?;
+    mover.meet_sensors().await?;
+    let mut done = Done::default();
+    let evenly = async |mover: &mut Mover<'_>| Ok((mover.even_out().await?, Stuck::new()));
+    mover.work(&mut done, evenly).await?;
     let loads = mover.books().await?.1;
     let loads = loads.iter().map(|(target, load)| (target, load.total()));
-    print(&if options.json {
+    let told = if options.json {
         let sensors: Vec<_> = loads
             .map(|(target, sessions)| json!({"targetId": target, "sessions": sessions}))
             .collect();
-        json!({"dryRun": options.dry_run, "moved": done.moved, "sensors": sensors}).to_string()
+        json!({
+            "dryRun": options.dry_run, "moved": done.moved, "sensors": sensors,
+            "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
+        })
+        .to_string()
     } else {
         let mut lines = vec![sessions_moved(done.moved.len(), options.dry_run)];
-        lines.extend(loads.map(|(target, sessions)| format!("- {target}: {sessions} sessions")));
+        lines.extend(reasons(&done.stuck));
+        lines.extend(loads.map(|(target, sessions)| format!("- {target}: {}", counted(sessions, "session"))));
         lines.join("\n")
-    })?;
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok((told, status(done.stuck.is_empty())))
+}
+
+fn status(all_done: bool) -> ExitCode {
+    if all_done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A line for each interface that is stuck.
+fn reasons(stuck: &Stuck) -> impl Iterator<Item = String> {
+    stuck
+        .iter()
+        .map(|(interface, reason)| format!("- {interface}: {}", printable(reason)))
+}
+
+fn counted(count: impl TryInto<u64>, what: &str) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }
 
 fn sessions_moved(count: usize, dry_run: bool) -> String {
-    let sessions = if count == 1 { "session" } else { "sessions" };
     let moved = if dry_run { "would be moved" } else { "moved" };
-    format!("{count} {sessions} {moved}")
+    format!("{} {moved}", counted(count, "session"))
 }
 
 impl<'a> Mover<'a> {
@@ -214,28 +277,101 @@ impl<'a> Mover<'a> {
             dry_run,
             terminal,
             reachable: BTreeMap::new(),
+            met: BTreeMap::new(),
+            refused: Stuck::new(),
         }
     }
 
-    /// The active assignments, by interface, and the sensors' loads.
+    /// Enters the configured sensors that the ledger does not know and EC2 shows, such as those added lately, with the
+    /// sessions that EC2 shows for them.
+    async fn meet_sensors(&mut self) -> Result<(), Error> {
+        let (_, known) = self.books().await?;
+        let is_unknown = |id: &str| id.parse().ok().filter(|id: &TargetId| !known.contains_key(id));
+        let ec2 = &self.account.ec2;
+        let shown = match &self.question.targets {
+            Some(ours) => {
+                let unknown = ours.iter().filter_map(|id| is_unknown(id)).collect();
+                ec2.targets(&Targets::Ids(unknown)).await
+            }
+            None => ec2.all_targets().await,
+        }
+        .map_err(self.account.failed())?;
+        let unknown: Vec<TargetId> = shown
+            .iter()
+            .filter_map(|target| is_unknown(&target.traffic_mirror_target_id))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let counts = ec2.count_sessions_to(&unknown).await;
+        let mut counts: Vec<_> = counts.map_err(self.account.failed())?.into_iter().collect();
+        counts.sort();
+        if !self.dry_run {
+            self.ledger.enter_sensors(&counts).await?;
+        }
+        let met = counts.into_iter().map(|(target_id, external)| SensorLoad {
+            target_id,
+            sessions: 0,
+            external,
+            full_until: None,
+            draining: false,
+        });
+        self.met = met.map(|load| (load.target_id.clone(), load)).collect();
+        Ok(())
+    }
+
+    /// The active assignments that may be moved, by interface, and the sensors' loads.
     async fn books(&self) -> Result<(Vec<Assignment>, BTreeMap<TargetId, SensorLoad>), Error> {
         let books = self.ledger.books().await?;
         let mut active: Vec<_> = books
             .assignments
             .into_iter()
-            .filter(|assignment| assignment.state == AssignmentState::Active)
+            .filter(|assignment| {
+                assignment.state == AssignmentState::Active
+                    && !self.refused.contains_key(&assignment.interface_id)
+            })
             .collect();
         active.sort_by(|one, other| one.interface_id.cmp(&other.interface_id));
-        let loads = books.loads.into_iter().map(|load| (load.target_id.clone(), load));
-        Ok((active, loads.collect()))
+        // The index may not show yet what was entered just now.
+        let mut loads = self.met.clone();
+        loads.extend(books.loads.into_iter().map(|load| (load.target_id.clone(), load)));
+        Ok((active, loads))
+    }
+
+    /// What is on a sensor. Its counter and the assignments are read consistently; of one that the index does not show
+    /// yet the counter tells, and it is as good as under way.
+    async fn left_on(&self, sensor: &TargetId, stuck: &Stuck) -> Result<Left, Error> {
+        let shown = self.ledger.books().await?.assignments.into_iter();
+        let shown: Vec<InterfaceId> = shown
+            .filter(|assignment| assignment.is_live() && assignment.target_id == *sensor)
+            .map(|assignment| assignment.interface_id)
+            .collect();
+        let mut on_it = self.ledger.assignments_of(&shown).await?;
+        on_it.retain(|assignment| {
+            assignment.state == AssignmentState::Active && assignment.target_id == *sensor
+        });
+        let load = self.ledger.load(sensor).await?;
+        let (sessions, external) = load
+            .as_ref()
+            .or_else(|| self.met.get(sensor))
+            .map_or((0, 0), |load| (load.sessions, load.external));
+        let movable = on_it.iter().filter(|assignment| {
+            !stuck.contains_key(&assignment.interface_id) && !self.is_gone(&assignment.interface_id)
+        });
+        Ok(Left {
+            reserved: sessions.saturating_sub(on_it.len() as u64),
+            // What would be moved is not in the way.
+            movable: if self.dry_run { 0 } else { movable.count() },
+            external,
+        })
     }
 
     /// Plans and does, until nothing is left to do or a round does nothing.
     async fn work(
         &mut self,
-        plan: impl AsyncFn(&mut Self) -> Result<(Vec<Move>, BTreeSet<InterfaceId>), Error>,
-    ) -> Result<Done, Error> {
-        let mut done = Done::default();
+        done: &mut Done,
+        plan: impl AsyncFn(&mut Self) -> Result<(Vec<Move>, Stuck), Error>,
+    ) -> Result<(), Error> {
         if !self.dry_run {
             self.finish().await?;
         }
@@ -260,11 +396,59 @@ impl<'a> Mover<'a> {
                 break;
             }
         }
-        Ok(done)
+        done.stuck.extend(self.refused.clone());
+        Ok(())
+    }
+
+    /// The moves from a sensor to others, each to the least loaded that can receive the interface.
+    async fn away_from(&mut self, sensor: &TargetId, named: &str) -> Result<(Vec<Move>, Stuck), Error> {
+        let (assignments, loads) = self.books().await?;
+        let on_it: Vec<Assignment> = assignments
+            .into_iter()
+            .filter(|assignment| assignment.target_id == *sensor)
+            .collect();
+        self.look_at(&on_it, &loads).await?;
+        let mut loads: Vec<SensorLoad> = loads
+            .into_values()
+            .filter(|load| load.target_id != *sensor)
+            .collect();
+        let (mut planned, mut stuck) = (Vec::new(), Stuck::new());
+        for assignment in on_it {
+            let interface = &assignment.interface_id;
+            let candidates = self.candidates(&assignment);
+            let to = least_loaded(interface, candidates, &loads, self.ledger.now());
+            match to.map(|load| load.target_id.clone()) {
+                Some(to) => {
+                    add_one(&mut loads, &to);
+                    planned.push(Move { assignment, to });
+                }
+                None if self.is_gone(interface) => {}
+                None => {
+                    let reason = format!(
+                        "no other sensor can receive it and has room; `mirrorstep explain --stack {named} --interface \
+                         {interface}`"
+                    );
+                    stuck.insert(interface.clone(), reason);
+                }
+            }
+        }
+        Ok((planned, stuck))
+    }
+
+    /// The moves that even the loads out: from a sensor to one that has at least two less, and as near.
+    async fn even_out(&mut self) -> Result<Vec<Move>, Error> {
+        let (assignments, loads) = self.books().await?;
+        self.look_at(&assignments, &loads).await?;
+        let now = self.ledger.now();
+        let with_others = assignments.into_iter().map(|assignment| {
+            let others = self.nearest(&assignment, &loads, now);
+            (assignment, others)
+        });
+        Ok(evening_out(with_others.collect(), &loads, now))
     }
 
     /// Moves the sessions in EC2 that the ledger has moved, where an earlier run did not come to it.
-    async fn finish(&self) -> Result<(), Error> {
+    async fn finish(&mut self) -> Result<(), Error> {
         let (assignments, _) = self.books().await?;
         let sessions = self
             .account
@@ -387,96 +571,270 @@ impl<'a> Mover<'a> {
             .map(|(target, local)| (target, *local))
     }
 
-    /// The moves that even the loads out: from a sensor to one that has at least two less, and as near.
-    fn evening_out(&self, assignments: Vec<Assignment>, loads: BTreeMap<TargetId, SensorLoad>) -> Vec<Move> {
-        let now = self.ledger.now();
-        let mut loads: Vec<SensorLoad> = loads.into_values().collect();
-        let mut moves = Vec::new();
-        let mut waiting = assignments;
-        loop {
-            let total = |target: &TargetId, loads: &[SensorLoad]| {
-                loads
-                    .iter()
-                    .find(|load| load.target_id == *target)
-                    .map_or(0, SensorLoad::total)
-            };
-            // The one whose move takes the most from the fullest.
-            let best = waiting
-                .iter()
-                .enumerate()
-                .filter_map(|(index, assignment)| {
-                    let is_local = |target: &TargetId| {
-                        self.reachable(&assignment.interface_id)
-                            .iter()
-                            .any(|(reached, local)| reached == target && *local)
-                    };
-                    let near = is_local(&assignment.target_id);
-                    let candidates = self.candidates(assignment).filter(|(_, local)| *local || !near);
-                    let to = least_loaded(&assignment.interface_id, candidates, &loads, now)?;
-                    let from = total(&assignment.target_id, &loads);
-                    let gain = from.checked_sub(to.total() + 1).filter(|gain| *gain > 0)?;
-                    Some((gain, index, to.target_id.clone()))
-                })
-                .max_by_key(|(gain, index, _)| (*gain, std::cmp::Reverse(*index)));
-            let Some((_, index, to)) = best else {
-                return moves;
-            };
-            let assignment = waiting.swap_remove(index);
-            if let Some(load) = loads
-                .iter_mut()
-                .find(|load| load.target_id == assignment.target_id)
-            {
-                load.sessions = load.sessions.saturating_sub(1);
-            }
-            add_one(&mut loads, &to);
-            moves.push(Move { assignment, to });
+    /// The sensors to which a session may go to even the loads out: those that take sessions in its own zone, and
+    /// others only where it is in another zone already and its own has none.
+    fn nearest(
+        &self,
+        assignment: &Assignment,
+        loads: &BTreeMap<TargetId, SensorLoad>,
+        now: Timestamp,
+    ) -> BTreeSet<TargetId> {
+        let is_near = self
+            .reachable(&assignment.interface_id)
+            .iter()
+            .any(|(target, local)| *local && *target == assignment.target_id);
+        let open = self
+            .candidates(assignment)
+            .filter(|(target, _)| loads.get(target).is_some_and(|load| load.takes_sessions(now)));
+        let (near, far): (Vec<_>, Vec<_>) = open.partition(|(_, local)| *local);
+        let chosen = if is_near || !near.is_empty() { near } else { far };
+        chosen.into_iter().map(|(target, _)| target.clone()).collect()
+    }
+
+    /// One move: false where something has changed meanwhile, the other sensor has no room, or EC2 refuses.
+    async fn carry_out(&mut self, Move { assignment, to }: &Move) -> Result<bool, Error> {
+        match self.ledger.move_to(assignment, to, WHO).await? {
+            Some(moved) => self.in_ec2(&moved).await,
+            None => Ok(false),
         }
     }
 
-    /// One move: false where something has changed meanwhile, or the other sensor has no room.
-    async fn carry_out(&self, Move { assignment, to }: &Move) -> Result<bool, Error> {
-        let Some(moved) = self.ledger.move_to(assignment, to, WHO).await? else {
-            return Ok(false);
-        };
-        self.in_ec2(&moved).await.map(|moved_back| !moved_back)
-    }
-
-    /// Moves a session in EC2 to where the ledger has it. True where the ledger goes back instead, since the sensor is
-    /// full or the session gone.
-    async fn in_ec2(&self, moved: &Assignment) -> Result<bool, Error> {
+    /// Moves a session in EC2 to where the ledger has it. False where the ledger goes back instead, since the sensor is
+    /// full or EC2 refuses this move, or where the session is gone.
+    async fn in_ec2(&mut self, moved: &Assignment) -> Result<bool, Error> {
         let Some(session) = &moved.session_id else {
-            return Ok(false);
+            return Ok(true);
         };
         match self.account.ec2.move_session(session, &moved.target_id).await {
-            Ok(()) => Ok(false),
+            Ok(()) => Ok(true),
             // The assignment goes with it, when reconcile sees that it is gone.
-            Err(MoveRefusal::Gone) => Ok(true),
+            Err(MoveRefusal::Gone) => Ok(false),
             Err(MoveRefusal::Full(words)) => {
-                self.terminal
-                    .line(&format!("{} is full: {words}", moved.target_id));
-                let shown = self
-                    .account
-                    .ec2
-                    .sessions_of(std::slice::from_ref(&moved.interface_id))
-                    .await;
-                let shown = shown.map_err(self.account.failed())?;
-                let back = shown
-                    .iter()
-                    .find(|shown| shown.traffic_mirror_session_id == session.as_str())
-                    .and_then(|shown| shown.traffic_mirror_target_id.parse().ok());
-                if let Some(back) = back {
-                    let full_until = self.ledger.now() + FULL_FOR;
-                    self.ledger.move_back(moved, &back, full_until, WHO).await?;
-                }
-                Ok(true)
+                let reason = format!("{} is full", moved.target_id);
+                self.terminal.line(&format!("{reason}: {words}"));
+                let full_until = self.ledger.now() + FULL_FOR;
+                self.back(moved, Some(full_until), &reason).await?;
+                Ok(false)
             }
-            Err(MoveRefusal::Other(error)) => Err(self.account.failed()(error)),
+            Err(MoveRefusal::Other(error)) => match self.account.failed()(error) {
+                Error::Refused {
+                    failure: Failure::NotAllowed | Failure::Other,
+                    cause,
+                    ..
+                } => {
+                    self.back(moved, None, &format!("EC2 refuses the move: {cause}"))
+                        .await?;
+                    self.refused.insert(moved.interface_id.clone(), cause);
+                    Ok(false)
+                }
+                error => Err(error),
+            },
         }
+    }
+
+    /// Takes a move back in the ledger, to where EC2 shows the session.
+    async fn back(
+        &self,
+        moved: &Assignment,
+        full_until: Option<Timestamp>,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let shown = self
+            .account
+            .ec2
+            .sessions_of(std::slice::from_ref(&moved.interface_id))
+            .await;
+        let shown = shown.map_err(self.account.failed())?;
+        let back = shown
+            .iter()
+            .find(|shown| {
+                moved.session_id.as_ref().map(SessionId::as_str) == Some(&shown.traffic_mirror_session_id)
+            })
+            .and_then(|shown| shown.traffic_mirror_target_id.parse().ok());
+        if let Some(back) = back {
+            self.ledger
+                .move_back(moved, &back, full_until, reason, WHO)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The moves that even the loads out, of assignments each with the sensors that it may go to: time and again the one
+/// that takes the most from the fullest, and of equal ones that of the first interface.
+fn evening_out(
+    assignments: Vec<(Assignment, BTreeSet<TargetId>)>,
+    loads: &BTreeMap<TargetId, SensorLoad>,
+    now: Timestamp,
+) -> Vec<Move> {
+    // What is on one sensor and may go to the same others gains alike: only the first of them is looked at.
+    let mut alike: BTreeMap<(TargetId, BTreeSet<TargetId>), VecDeque<Assignment>> = BTreeMap::new();
+    for (assignment, others) in assignments {
+        let from = assignment.target_id.clone();
+        alike.entry((from, others)).or_default().push_back(assignment);
+    }
+    let mut loads: Vec<SensorLoad> = loads.values().cloned().collect();
+    let mut moves = Vec::new();
+    loop {
+        let totals: BTreeMap<&TargetId, u64> =
+            loads.iter().map(|load| (&load.target_id, load.total())).collect();
+        let best = alike.iter().filter_map(|(key, waiting)| {
+            let (from, others) = key;
+            let least = others.iter().filter_map(|other| totals.get(other)).min()?;
+            let gain = totals
+                .get(from)?
+                .checked_sub(least + 1)
+                .filter(|gain| *gain > 0)?;
+            Some((gain, Reverse(&waiting.front()?.interface_id), key))
+        });
+        let best = best.max().map(|(_, _, key)| key.clone());
+        let next = best.and_then(|key| {
+            let assignment = alike.get_mut(&key)?.pop_front()?;
+            let others = key.1.iter().map(|other| (other, true));
+            let to = least_loaded(&assignment.interface_id, others, &loads, now)?
+                .target_id
+                .clone();
+            Some(Move { assignment, to })
+        });
+        let Some(next) = next else {
+            return moves;
+        };
+        let from = loads
+            .iter_mut()
+            .find(|load| load.target_id == next.assignment.target_id);
+        if let Some(load) = from {
+            load.sessions = load.sessions.saturating_sub(1);
+        }
+        add_one(&mut loads, &next.to);
+        moves.push(next);
     }
 }
 
 fn add_one(loads: &mut [SensorLoad], target: &TargetId) {
     if let Some(load) = loads.iter_mut().find(|load| load.target_id == *target) {
         load.sessions += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use mirrorstep_core::assignment::{Change, LedgerEvent, apply};
+
+    use super::*;
+
+    fn target(number: u64) -> TargetId {
+        format!("tmt-{number:017x}").parse().unwrap()
+    }
+
+    fn targets(numbers: impl IntoIterator<Item = u64>) -> BTreeSet<TargetId> {
+        numbers.into_iter().map(target).collect()
+    }
+
+    /// An active assignment of the interface of this number.
+    fn on(target_id: &TargetId, number: u64) -> Assignment {
+        let event = LedgerEvent {
+            interface_id: format!("eni-{number:017x}").parse().unwrap(),
+            version: 1,
+            at: Timestamp::UNIX_EPOCH,
+            execution_arn: "test".to_owned(),
+            change: Change::Adopted {
+                instance_id: format!("i-{number:017x}").parse().unwrap(),
+                target_id: target_id.clone(),
+                generation: 1,
+                session_id: format!("tms-{number:017x}").parse().unwrap(),
+                session_number: 1,
+                filter_id: "tmf-00000000000000001".parse().unwrap(),
+                virtual_network_id: None,
+                packet_length: None,
+            },
+        };
+        apply(None, &event).unwrap()
+    }
+
+    fn loads(sessions: &[u64]) -> BTreeMap<TargetId, SensorLoad> {
+        let load = |(number, sessions): (u64, &u64)| SensorLoad {
+            target_id: target(number),
+            sessions: *sessions,
+            external: 0,
+            full_until: None,
+            draining: false,
+        };
+        let loads = (0..).zip(sessions).map(load);
+        loads.map(|load| (load.target_id.clone(), load)).collect()
+    }
+
+    /// The loads after the moves, each of which has to be allowed.
+    fn after(
+        assignments: &[(Assignment, BTreeSet<TargetId>)],
+        before: &BTreeMap<TargetId, SensorLoad>,
+        moves: &[Move],
+    ) -> Vec<u64> {
+        let mut loads = before.clone();
+        for Move { assignment, to } in moves {
+            let others = assignments.iter().find(|(one, _)| one == assignment);
+            assert!(others.unwrap().1.contains(to), "{assignment:?} to {to}");
+            loads.get_mut(&assignment.target_id).unwrap().sessions -= 1;
+            loads.get_mut(to).unwrap().sessions += 1;
+        }
+        loads.values().map(SensorLoad::total).collect()
+    }
+
+    #[test]
+    fn five_thousand_sessions_are_evened_out_over_twenty_sensors_by_no_more_moves_than_it_takes() {
+        let full = target(0);
+        let others = targets(1..20);
+        let assignments: Vec<_> = (0..5000)
+            .map(|number| (on(&full, number), others.clone()))
+            .collect();
+        let mut sessions = vec![0; 20];
+        sessions[0] = 5000;
+        let before = loads(&sessions);
+        let moves = evening_out(assignments.clone(), &before, Timestamp::UNIX_EPOCH);
+        assert_eq!(moves.len(), 4750);
+        assert_eq!(after(&assignments, &before, &moves), vec![250; 20]);
+    }
+
+    #[test]
+    fn loads_are_even_within_one_where_sessions_may_go_to_some_sensors_only() {
+        // Two zones of three sensors. In the one all is on one sensor, in the other nothing is to be done.
+        let mut assignments = Vec::new();
+        for number in 0..100 {
+            assignments.push((on(&target(0), number), targets([1, 2])));
+        }
+        for number in 100..110 {
+            let from = 3 + number % 3;
+            let others = targets((3..6).filter(|other| *other != from));
+            assignments.push((on(&target(from), number), others));
+        }
+        let before = loads(&[100, 0, 0, 3, 4, 3]);
+        let moves = evening_out(assignments.clone(), &before, Timestamp::UNIX_EPOCH);
+        let mut after = after(&assignments, &before, &moves);
+        assert_eq!(after.split_off(3), [3, 4, 3]);
+        after.sort_unstable();
+        assert_eq!(after, [33, 33, 34]);
+    }
+
+    #[test]
+    fn the_fullest_gives_first_and_of_equals_the_first_interface() {
+        let assignments = vec![
+            (on(&target(0), 1), targets([2])),
+            (on(&target(1), 2), targets([2])),
+            (on(&target(1), 3), targets([2])),
+        ];
+        let moves = evening_out(assignments, &loads(&[7, 9, 0]), Timestamp::UNIX_EPOCH);
+        let moved: Vec<_> = moves
+            .iter()
+            .map(|moved| moved.assignment.interface_id.as_str())
+            .collect();
+        assert_eq!(
+            moved,
+            [
+                "eni-00000000000000002",
+                "eni-00000000000000003",
+                "eni-00000000000000001"
+            ]
+        );
     }
 }

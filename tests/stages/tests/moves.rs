@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use ec2_sim::{Fault, Options};
@@ -15,7 +16,7 @@ use mirrorstep::terminal::Terminal;
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::Question;
-use serde_json::json;
+use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, sessions, sessions_by_target};
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::{Scene, interface_id};
@@ -31,6 +32,25 @@ async fn run_for(
     targets: Option<&[TargetId]>,
     words: &[&str],
 ) -> Result<ExitCode, Error> {
+    Ok(told_for(pipeline, targets, words).await?.1)
+}
+
+/// What the command prints, and its status.
+async fn told(pipeline: &Pipeline, words: &[&str]) -> (String, ExitCode) {
+    told_for(pipeline, None, words).await.unwrap()
+}
+
+/// The one object that it prints, and its status.
+async fn told_json(pipeline: &Pipeline, words: &[&str]) -> (Value, ExitCode) {
+    let (told, status) = told(pipeline, &[words, &["--json"]].concat()).await;
+    (serde_json::from_str(&told).unwrap(), status)
+}
+
+async fn told_for(
+    pipeline: &Pipeline,
+    targets: Option<&[TargetId]>,
+    words: &[&str],
+) -> Result<(String, ExitCode), Error> {
     let cli = Cli::try_parse_from([&["mirrorstep"], words].concat()).unwrap();
     let account = Account::of(
         pipeline.aws.ec2_client(),
@@ -47,8 +67,10 @@ async fn run_for(
     };
     let (place, terminal) = ((&account, stage_tests::TABLE), Terminal::new());
     match &cli.command {
-        Command::Drain(options) => moves::drain_in(place, &question, options, &terminal).await,
-        Command::Rebalance(options) => moves::rebalance_in(place, &question, options, &terminal).await,
+        Command::Drain(options) => Box::pin(moves::drain_in(place, &question, options, &terminal)).await,
+        Command::Rebalance(options) => {
+            Box::pin(moves::rebalance_in(place, &question, options, &terminal)).await
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -77,9 +99,6 @@ async fn mirrored() -> (Scene, Pipeline) {
             .await;
         assert_eq!(ended.outcomes(), ["created"]);
     }
-    // The closed one is a sensor that the ledger knows.
-    let closed = vec![(scene.targets[2].clone(), 0)];
-    pipeline.aws.ledger().enter_sensors(&closed).await.unwrap();
     (scene, pipeline)
 }
 
@@ -232,8 +251,12 @@ async fn a_sensor_that_turns_out_full_is_passed_over() {
     let mut scene = Scene::new();
     let drained = scene.sensor(0, "m5.24xlarge");
     let instances: Vec<String> = (1..16).map(|number| scene.instance(number, 0, 1)).collect();
-    let small = scene.sensor(0, "m5.large");
+    scene.sensor(0, "m5.large");
     let large = scene.sensor(0, "m5.24xlarge");
+    for number in 100..130 {
+        scene.instance(number, 0, 1);
+        scene.session(number, &large);
+    }
     let pipeline = scene
         .pipeline(Options::default())
         .with("TARGET_IDS", drained.as_str());
@@ -242,15 +265,12 @@ async fn a_sensor_that_turns_out_full_is_passed_over() {
             .mirror_instance(instance, Pipeline::running(instance))
             .await;
     }
-    // Added later, the large one with sessions of others, so that the small one fills up.
-    let entered = vec![(small.clone(), 0), (large.clone(), 30)];
-    pipeline.aws.ledger().enter_sensors(&entered).await.unwrap();
+    // The large one has sessions of others, so that the small one fills up.
     ended_with(
         run(&pipeline, &["drain", drained.as_str()]).await,
         ExitCode::SUCCESS,
     );
-    assert_eq!(counts(&pipeline, &scene), [0, 10, 5]);
-    ledger_agrees(&pipeline);
+    assert_eq!(counts(&pipeline, &scene), [0, 10, 30 + 5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,14 +290,13 @@ async fn loads_are_evened_out_after_a_sensor_was_added_and_a_second_time_nothing
                 .mirror_instance(instance, Pipeline::running(instance))
                 .await;
         }
-        let added: Vec<_> = scene.targets[1..]
-            .iter()
-            .map(|target| (target.clone(), 0))
-            .collect();
-        pipeline.aws.ledger().enter_sensors(&added).await.unwrap();
         (scene, pipeline)
     };
     assert_eq!(counts(&pipeline, &scene), [11, 0, 0]);
+    let before = pipeline.aws.dynamo.items();
+    let (would, _) = told_json(&pipeline, &["rebalance", "--dry-run"]).await;
+    assert_eq!(would["moved"].as_array().unwrap().len(), 7);
+    assert_eq!(pipeline.aws.dynamo.items(), before, "a dry run enters nothing");
     ended_with(run(&pipeline, &["rebalance"]).await, ExitCode::SUCCESS);
     let evened = counts(&pipeline, &scene);
     assert!(
@@ -292,4 +311,295 @@ async fn loads_are_evened_out_after_a_sensor_was_added_and_a_second_time_nothing
         moved
     );
     ledger_agrees(&pipeline);
+}
+
+/// Four instances, mirrored to a first sensor; a second one of the same zone, added since.
+async fn a_sensor_added() -> (Scene, Pipeline) {
+    let mut scene = Scene::new();
+    let first = scene.sensor(0, "m5.24xlarge");
+    let instances: Vec<String> = (1..5).map(|number| scene.instance(number, 0, 1)).collect();
+    scene.sensor(0, "m5.24xlarge");
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("TARGET_IDS", first.as_str());
+    for instance in &instances {
+        let ended = pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+        assert_eq!(ended.outcomes(), ["created"]);
+    }
+    (scene, pipeline)
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_go_to_a_sensor_that_was_just_added() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].as_str();
+    ended_with(
+        run(&pipeline, &["drain", drained, "--dry-run"]).await,
+        ExitCode::SUCCESS,
+    );
+    ended_with(run(&pipeline, &["drain", drained]).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 4]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_that_was_just_added_can_be_drained_and_gets_no_sessions() {
+    let (mut scene, pipeline) = a_sensor_added().await;
+    let added = scene.targets[1].clone();
+    ended_with(
+        run(&pipeline, &["drain", added.as_str()]).await,
+        ExitCode::SUCCESS,
+    );
+    pipeline.set("TARGET_IDS", &format!("{},{added}", scene.targets[0]));
+    let late = scene.instance(20, 0, 1);
+    let later = scene.only_last_instance();
+    pipeline.aws.ec2.load_snapshot(&later).unwrap();
+    let ended = pipeline.mirror_instance("late", Pipeline::running(&late)).await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    assert_eq!(counts(&pipeline, &scene), [5, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_sensor_that_ec2_does_not_show_is_not_entered() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let missing: TargetId = "tmt-0fedcba9876543210".parse().unwrap();
+    let configured = [scene.targets[0].clone(), missing.clone()];
+    ended_with(
+        run_for(&pipeline, Some(&configured), &["rebalance"]).await,
+        ExitCode::SUCCESS,
+    );
+    assert_eq!(counts(&pipeline, &scene), [4, 0]);
+    let items = pipeline.aws.dynamo.items();
+    let sensors = items.iter().filter(|item| item["sk"] == "LOAD");
+    let sensors: Vec<_> = sensors.map(|item| item["targetId"].clone()).collect();
+    assert_eq!(sensors, [json!(scene.targets[0])]);
+    let unknown = run_for(&pipeline, Some(&configured), &["drain", missing.as_str()]).await;
+    assert!(unknown.is_err(), "{unknown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sessions_of_others_on_a_sensor_count_as_its_load_from_the_first_move_on() {
+    let mut scene = Scene::new();
+    let first = scene.sensor(0, "m5.24xlarge");
+    let instances: Vec<String> = (1..9).map(|number| scene.instance(number, 0, 1)).collect();
+    let second = scene.sensor(0, "m5.24xlarge");
+    for number in 100..104 {
+        scene.instance(number, 0, 1);
+        scene.session(number, &second);
+    }
+    let pipeline = scene
+        .pipeline(Options::default())
+        .with("TARGET_IDS", first.as_str());
+    for instance in &instances {
+        pipeline
+            .mirror_instance(instance, Pipeline::running(instance))
+            .await;
+    }
+    let (would, _) = told_json(&pipeline, &["rebalance", "--dry-run"]).await;
+    assert_eq!(would["moved"].as_array().unwrap().len(), 2, "{would}");
+    ended_with(run(&pipeline, &["rebalance"]).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [6, 6]);
+}
+
+/// Starts an instance whose session EC2 fails to create for so long, and does this once its place is held.
+async fn while_one_is_placed<T>(
+    scene: &mut Scene,
+    pipeline: &Pipeline,
+    fails_for: Duration,
+    meanwhile: impl Future<Output = T>,
+) -> T {
+    let late = scene.instance(20, 0, 1);
+    let later = scene.only_last_instance();
+    pipeline.aws.ec2.load_snapshot(&later).unwrap();
+    let start = tokio::time::Instant::now();
+    pipeline.aws.ec2.on_call(move |call| {
+        let refused = call.action == "CreateTrafficMirrorSession" && start.elapsed() < fails_for;
+        refused.then_some(Fault::Unavailable)
+    });
+    let meanwhile = async {
+        // Until the place is held.
+        while !pipeline
+            .aws
+            .dynamo
+            .items()
+            .iter()
+            .any(|item| item["state"] == "reserved")
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        meanwhile.await
+    };
+    let event = Pipeline::running(&late);
+    let placed = Box::pin(pipeline.mirror_instance("late", event));
+    let (ended, met) = futures::future::join(placed, meanwhile).await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    met
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_placed_on_a_drained_sensor_is_waited_for_and_moved() {
+    let (mut scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].clone();
+    let soon = Duration::from_secs(5);
+    let words = ["drain", drained.as_str()];
+    let drain = told_json(&pipeline, &words);
+    let drain = while_one_is_placed(&mut scene, &pipeline, soon, drain).await;
+    ended_with(Ok(drain.1), ExitCode::SUCCESS);
+    let told = drain.0;
+    assert_eq!(
+        (told["moved"].as_array().unwrap().len(), &told["reserved"]),
+        (5, &json!(0)),
+        "{told}"
+    );
+    assert_eq!(counts(&pipeline, &scene), [0, 5]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_on_which_something_is_still_being_placed_is_not_told_to_be_empty() {
+    let (mut scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].clone();
+    let words = ["drain", drained.as_str()];
+    let late = Duration::from_secs(600);
+    let twice = async { (told(&pipeline, &words).await, told_json(&pipeline, &words).await) };
+    let (in_words, in_json) = while_one_is_placed(&mut scene, &pipeline, late, twice).await;
+    ended_with(Ok(in_words.1), ExitCode::FAILURE);
+    let told = in_words.0;
+    assert!(told.contains("1 reservation under way"), "{told}");
+    assert!(told.contains("run it again"), "{told}");
+    ended_with(Ok(in_json.1), ExitCode::FAILURE);
+    assert_eq!(in_json.0["reserved"], 1, "{}", in_json.0);
+    assert_eq!(counts(&pipeline, &scene), [1, 4]);
+    ended_with(run(&pipeline, &words).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 5]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sessions_of_others_on_a_drained_sensor_are_told() {
+    let mut scene = Scene::new();
+    let drained = scene.sensor(0, "m5.24xlarge");
+    for number in 100..103 {
+        scene.instance(number, 0, 1);
+        scene.session(number, &drained);
+    }
+    let pipeline = scene.pipeline(Options::default());
+    let (in_words, status) = told(&pipeline, &["drain", drained.as_str()]).await;
+    ended_with(Ok(status), ExitCode::SUCCESS);
+    assert!(in_words.contains("3 sessions of others"), "{in_words}");
+    let (in_json, _) = told_json(&pipeline, &["drain", drained.as_str()]).await;
+    assert_eq!(
+        (&in_json["external"], &in_json["reserved"]),
+        (&json!(3), &json!(0))
+    );
+    assert_eq!(counts(&pipeline, &scene), [3]);
+}
+
+/// From now on EC2 refuses to change the sessions of which this holds.
+fn refuse_moves(pipeline: &Pipeline, refused: impl Fn(&str) -> bool + Send + 'static) {
+    pipeline.aws.ec2.on_call(move |call| {
+        let session = call.params.get("TrafficMirrorSessionId");
+        let is_refused = call.action == "ModifyTrafficMirrorSession" && session.is_some_and(|id| refused(id));
+        is_refused.then(|| Fault::Error {
+            code: "UnauthorizedOperation".to_owned(),
+            message: "an explicit deny in a policy".to_owned(),
+            status: 403,
+        })
+    });
+}
+
+/// The session of which the first interface is the source.
+fn first_session(pipeline: &Pipeline) -> (String, String) {
+    let sessions = sessions(pipeline);
+    let found = sessions.iter().map(|session| {
+        let of = |member: &str| session[member].as_str().unwrap().to_owned();
+        (of("NetworkInterfaceId"), of("TrafficMirrorSessionId"))
+    });
+    found.min().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ec2_refuses_to_move_stays_and_the_others_are_moved() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].as_str();
+    let (interface, session) = first_session(&pipeline);
+    refuse_moves(&pipeline, move |id| id == session);
+    for _ in 0..2 {
+        let (told, status) = told_json(&pipeline, &["drain", drained]).await;
+        ended_with(Ok(status), ExitCode::FAILURE);
+        assert_eq!(told["stuck"], json!([interface]), "{told}");
+        let why = told["stuckBecause"][&interface].as_str().unwrap();
+        assert!(why.contains("an explicit deny in a policy"), "{why}");
+        assert_eq!(counts(&pipeline, &scene), [1, 3]);
+        ledger_agrees(&pipeline);
+    }
+    let (in_words, _) = told(&pipeline, &["drain", drained]).await;
+    let line = in_words.lines().find(|line| line.contains(&interface)).unwrap();
+    assert!(line.contains("an explicit deny in a policy"), "{line}");
+    // The other sensor is not full for it.
+    refuse_moves(&pipeline, |_| false);
+    ended_with(run(&pipeline, &["drain", drained]).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 4]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loads_are_evened_out_by_others_where_ec2_refuses_to_move_a_session() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let (interface, session) = first_session(&pipeline);
+    refuse_moves(&pipeline, move |id| id == session);
+    let (told, status) = told_json(&pipeline, &["rebalance"]).await;
+    assert_eq!(counts(&pipeline, &scene), [2, 2]);
+    ended_with(Ok(status), ExitCode::FAILURE);
+    assert_eq!(told["stuck"], json!([interface]), "{told}");
+    let why = told["stuckBecause"][&interface].as_str().unwrap();
+    assert!(why.contains("an explicit deny in a policy"), "{why}");
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_ec2_refuses_every_move_the_reasons_are_told_and_the_ledger_stays() {
+    let (scene, pipeline) = a_sensor_added().await;
+    refuse_moves(&pipeline, |_| true);
+    let (in_words, status) = told(&pipeline, &["drain", scene.targets[0].as_str()]).await;
+    ended_with(Ok(status), ExitCode::FAILURE);
+    let refused = in_words.matches("an explicit deny in a policy").count();
+    assert_eq!(refused, 4, "{in_words}");
+    assert_eq!(counts(&pipeline, &scene), [4, 0]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_that_was_begun_and_is_refused_by_then_is_taken_back() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].as_str();
+    pipeline
+        .aws
+        .ec2
+        .on_call(|call| (call.action == "ModifyTrafficMirrorSession").then_some(Fault::FailBefore));
+    let died = run(&pipeline, &["drain", drained]).await;
+    assert!(died.is_err(), "the first move's call never arrived");
+    let (interface, session) = moved_in_the_ledger_alone(&pipeline);
+    refuse_moves(&pipeline, move |id| id == session);
+    let (told, status) = told_json(&pipeline, &["drain", drained]).await;
+    ended_with(Ok(status), ExitCode::FAILURE);
+    assert_eq!(told["stuck"], json!([interface]), "{told}");
+    assert_eq!(counts(&pipeline, &scene), [1, 3]);
+    ledger_agrees(&pipeline);
+}
+
+/// The interface whose assignment is on another sensor than its session, and the session.
+fn moved_in_the_ledger_alone(pipeline: &Pipeline) -> (String, String) {
+    let sessions = sessions(pipeline);
+    let items = pipeline.aws.dynamo.items();
+    let apart = items.iter().find(|item| {
+        let of_it = |session: &&Value| session["TrafficMirrorSessionId"] == item["sessionId"];
+        let shown = sessions.iter().find(of_it);
+        item["sk"] == "ASSIGNMENT"
+            && shown.is_some_and(|shown| shown["TrafficMirrorTargetId"] != item["targetId"])
+    });
+    let member = |name: &str| apart.unwrap()[name].as_str().unwrap().to_owned();
+    (member("interfaceId"), member("sessionId"))
 }
