@@ -307,7 +307,7 @@ impl<'a> Mover<'a> {
         let mut counts: Vec<_> = counts.map_err(self.account.failed())?.into_iter().collect();
         counts.sort();
         if !self.dry_run {
-            self.ledger.enter_sensors(&counts).await?;
+            self.ledger.enter_sensors(&counts, WHO).await?;
         }
         let met = counts.into_iter().map(|(target_id, external)| SensorLoad {
             target_id,
@@ -824,12 +824,12 @@ mod tests {
             (on(&target(1), 3), targets([2])),
         ];
         let moves = evening_out(assignments, &loads(&[7, 9, 0]), Timestamp::UNIX_EPOCH);
-        let moved: Vec<_> = moves
+        let order: Vec<_> = moves
             .iter()
-            .map(|moved| moved.assignment.interface_id.as_str())
+            .map(|a_move| a_move.assignment.interface_id.as_str())
             .collect();
         assert_eq!(
-            moved,
+            order,
             [
                 "eni-00000000000000002",
                 "eni-00000000000000003",

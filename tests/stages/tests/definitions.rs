@@ -55,8 +55,8 @@ fn retried() -> BTreeMap<String, BTreeSet<String>> {
                 continue;
             };
             let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
-            let retries = state["Retry"].as_array().unwrap().iter();
-            let names = retries
+            let rules = state["Retry"].as_array().unwrap().iter();
+            let names = rules
                 .filter(|retry| retry["MaxAttempts"].as_u64() > Some(0))
                 .flat_map(|retry| retry["ErrorEquals"].as_array().unwrap())
                 .map(|name| name.as_str().unwrap().to_owned());

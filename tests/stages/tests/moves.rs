@@ -462,7 +462,7 @@ async fn a_sensor_on_which_something_is_still_being_placed_is_not_told_to_be_emp
     let (mut scene, pipeline) = a_sensor_added().await;
     let drained = scene.targets[0].clone();
     let words = ["drain", drained.as_str()];
-    let late = Duration::from_secs(600);
+    let late = Duration::from_mins(10);
     let twice = async { (told(&pipeline, &words).await, told_json(&pipeline, &words).await) };
     let (in_words, in_json) = while_one_is_placed(&mut scene, &pipeline, late, twice).await;
     ended_with(Ok(in_words.1), ExitCode::FAILURE);
