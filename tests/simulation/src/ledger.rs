@@ -326,6 +326,8 @@ impl Book {
             }
             (None, Err(_)) => Ok(()),
             (Some(earlier), Ok(session)) if *earlier == session => Ok(()),
+            // Turned away before it was looked at: it is asked again.
+            (Some(_), Err(code)) if code == "RequestLimitExceeded" => Ok(()),
             (Some(earlier), answer) => Err(Violation::new(
                 "I5",
                 format!(
