@@ -326,14 +326,20 @@ impl Ledger {
         targets: &[TargetId],
         execution_arn: &str,
     ) -> Result<Vec<CorrectedCounter>, StageError> {
-        let mut wrong = Vec::new();
-        for target in targets {
-            if !self.counter_seems_right(target, execution_arn).await? {
-                wrong.push(target);
+        // Between two transactions a counter agrees with the table's index, and the whole table need not be read.
+        let mut wrong: Vec<&TargetId> = targets.iter().collect();
+        for attempt in 0..3 {
+            let mut still = Vec::new();
+            for target in wrong {
+                if !self.counter_seems_right(target).await? {
+                    still.push(target);
+                }
             }
-        }
-        if wrong.is_empty() {
-            return Ok(Vec::new());
+            wrong = still;
+            if wrong.is_empty() {
+                return Ok(Vec::new());
+            }
+            tokio::time::sleep(failure::jitter(&[execution_arn], attempt)).await;
         }
         let keys = wrong.iter().copied().map(items::load_key).collect();
         let recorded: Vec<Counted> = self.batch(keys).await?;
@@ -357,36 +363,29 @@ impl Ledger {
         Ok(corrected)
     }
 
-    /// Whether a sensor's counter agrees with the table's index, looked at alone and more than once: between two
-    /// transactions it does, and the whole table need not be read.
-    async fn counter_seems_right(&self, target: &TargetId, execution_arn: &str) -> Result<bool, StageError> {
-        for attempt in 0..3 {
-            let mut pages = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name("by-target")
-                .select(Select::Count)
-                .key_condition_expression("targetId = :target AND sk = :assignment")
-                .filter_expression("#state <> :released")
-                .expression_attribute_names("#state", "state")
-                .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
-                .expression_attribute_values(":assignment", AttributeValue::S("ASSIGNMENT".to_owned()))
-                .expression_attribute_values(":released", AttributeValue::S("released".to_owned()))
-                .into_paginator()
-                .send();
-            let mut live = 0;
-            while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| self.failure("Query", &error))?;
-                live += u64::try_from(page.count).unwrap_or_default();
-            }
-            let recorded = self.load(target).await?;
-            if recorded.map(|load| load.sessions) == Some(live) {
-                return Ok(true);
-            }
-            tokio::time::sleep(failure::jitter(&[target.as_str(), execution_arn], attempt)).await;
+    /// Whether a sensor's counter agrees with the table's index, of this moment and for it alone.
+    async fn counter_seems_right(&self, target: &TargetId) -> Result<bool, StageError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by-target")
+            .select(Select::Count)
+            .key_condition_expression("targetId = :target AND sk = :assignment")
+            .filter_expression("#state <> :released")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":target", AttributeValue::S(target.to_string()))
+            .expression_attribute_values(":assignment", AttributeValue::S("ASSIGNMENT".to_owned()))
+            .expression_attribute_values(":released", AttributeValue::S("released".to_owned()))
+            .into_paginator()
+            .send();
+        let mut live = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failure("Query", &error))?;
+            live += u64::try_from(page.count).unwrap_or_default();
         }
-        Ok(false)
+        let recorded = self.load(target).await?;
+        Ok(recorded.map(|load| load.sessions) == Some(live))
     }
 
     /// Whether the counter was as it was read, and is corrected.
