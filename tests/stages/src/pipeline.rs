@@ -121,6 +121,24 @@ impl Pipeline {
         })
     }
 
+    /// An execution of `mirror-interface` reserves a place for an interface, and goes no further: what it picked.
+    pub async fn picks(&self, interface: &str, instance: &str, arn: &str) -> Value {
+        let mut state = json!({"interfaceId": interface, "instanceId": instance});
+        for function in [
+            "CheckExistingSession",
+            "GatherCandidates",
+            "FilterSecurityGroups",
+            "FilterNetworkAcls",
+            "FilterRoutes",
+        ] {
+            let payload = json!({"executionArn": arn, "input": state});
+            state = self.call(function, payload).await.unwrap();
+        }
+        let payload = json!({"executionArn": arn, "input": state});
+        self.call("CountSessions", payload.clone()).await.unwrap();
+        self.call("PickLeastLoaded", payload).await.unwrap()
+    }
+
     /// Runs `mirror-instance`, and the executions that it starts, to their ends.
     pub async fn mirror_instance(&self, name: &str, event: Value) -> InstanceEnded {
         let ended = self

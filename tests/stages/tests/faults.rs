@@ -230,22 +230,7 @@ async fn released_before_creating(pipeline: &Pipeline, instance: &str) -> (Value
 async fn picks(pipeline: &Pipeline, instance: &str, name: &str) -> Value {
     let arn = format!("arn:aws:states:us-east-1:000000000000:execution:mirror-interface:{name}");
     let interface = stage_tests::scene::interface_id(1);
-    let mut value = serde_json::json!({"interfaceId": interface, "instanceId": instance});
-    for function in [
-        "CheckExistingSession",
-        "GatherCandidates",
-        "FilterSecurityGroups",
-        "FilterNetworkAcls",
-        "FilterRoutes",
-    ] {
-        value = pipeline
-            .call(function, serde_json::json!({"executionArn": arn, "input": value}))
-            .await
-            .unwrap();
-    }
-    let payload = serde_json::json!({"executionArn": arn, "input": value});
-    pipeline.call("CountSessions", payload.clone()).await.unwrap();
-    let picked = pipeline.call("PickLeastLoaded", payload).await.unwrap();
+    let picked = pipeline.picks(&interface, instance, &arn).await;
     serde_json::json!({"executionArn": arn, "input": picked})
 }
 

@@ -77,22 +77,7 @@ async fn second_session(pipeline: &Pipeline, interface: &str, target: &TargetId)
 
 /// An execution dies with a place reserved for the interface. What it picked.
 async fn dies_after_picking(pipeline: &Pipeline, number: usize, instance: &str) -> Value {
-    let mut state = json!({"interfaceId": interface_id(number), "instanceId": instance});
-    for function in [
-        "CheckExistingSession",
-        "GatherCandidates",
-        "FilterSecurityGroups",
-        "FilterNetworkAcls",
-        "FilterRoutes",
-    ] {
-        state = pipeline
-            .call(function, json!({"executionArn": "arn:dead", "input": state}))
-            .await
-            .unwrap();
-    }
-    let pick = json!({"executionArn": "arn:dead", "input": state});
-    pipeline.call("CountSessions", pick.clone()).await.unwrap();
-    pipeline.call("PickLeastLoaded", pick).await.unwrap()
+    pipeline.picks(&interface_id(number), instance, "arn:dead").await
 }
 
 fn assignment(pipeline: &Pipeline, interface: &str) -> Value {
