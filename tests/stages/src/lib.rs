@@ -22,6 +22,7 @@ use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
@@ -29,7 +30,7 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_intercepto
 use aws_smithy_types::config_bag::ConfigBag;
 use ec2_sim::{Ec2Sim, Options};
 use jiff::Timestamp;
-use mirrorstep_core::Clock;
+use mirrorstep_core::{Clock, TargetId};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::Ledger;
 
@@ -191,6 +192,20 @@ impl Aws {
     /// The ledger.
     pub fn ledger(&self) -> Ledger {
         Ledger::new(self.dynamo_client(), TABLE, self.clock.clone())
+    }
+
+    /// Somebody writes a sensor's counter by hand.
+    pub async fn set_counter(&self, target: &TargetId, count: u64) {
+        self.dynamo_client()
+            .update_item()
+            .table_name(TABLE)
+            .key("pk", AttributeValue::S(format!("SENSOR#{target}")))
+            .key("sk", AttributeValue::S("LOAD".into()))
+            .update_expression("SET sessions = :count")
+            .expression_attribute_values(":count", AttributeValue::N(count.to_string()))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// How many calls EC2 has answered so far, by action.

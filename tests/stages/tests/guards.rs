@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -20,7 +19,7 @@ use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{ErrorName, InterfaceId, StageError, TargetId};
 use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Reservation, ReserveRequest};
 use serde_json::Value;
-use stage_tests::{Aws, TABLE};
+use stage_tests::Aws;
 
 const FILTER: &str = "tmf-00000000000000001";
 
@@ -185,16 +184,7 @@ async fn a_counter_that_came_back_to_its_value_while_it_was_looked_at_is_not_cor
         .await
         .unwrap();
     reserve(&ledger, 1, std::slice::from_ref(&target)).await;
-    aws.dynamo_client()
-        .update_item()
-        .table_name(TABLE)
-        .key("pk", AttributeValue::S(format!("SENSOR#{target}")))
-        .key("sk", AttributeValue::S("LOAD".into()))
-        .update_expression("SET sessions = :wrong")
-        .expression_attribute_values(":wrong", AttributeValue::N("3".into()))
-        .send()
-        .await
-        .unwrap();
+    aws.set_counter(&target, 3).await;
     // A second assignment is there while the assignments are counted, and gone before the count is written.
     let (before, after, on) = (ledger.clone(), ledger.clone(), target.clone());
     let comes = async move {

@@ -394,21 +394,6 @@ async fn an_assignment_follows_a_session_that_somebody_moved() {
     ledger_agrees(&pipeline);
 }
 
-/// Somebody writes a sensor's counter by hand.
-async fn set_counter(pipeline: &Pipeline, target: &TargetId, count: u64) {
-    let table = pipeline.aws.dynamo_client();
-    table
-        .update_item()
-        .table_name(stage_tests::TABLE)
-        .key("pk", AttributeValue::S(format!("SENSOR#{target}")))
-        .key("sk", AttributeValue::S("LOAD".into()))
-        .update_expression("SET sessions = :count")
-        .expression_attribute_values(":count", AttributeValue::N(count.to_string()))
-        .send()
-        .await
-        .unwrap();
-}
-
 /// Somebody deletes an item by hand.
 async fn delete_item(pipeline: &Pipeline, pk: String, sk: &str) {
     let table = pipeline.aws.dynamo_client();
@@ -446,7 +431,7 @@ async fn counter_is_corrected(wrong: u64) {
     let pipeline = scene.pipeline(Options::default());
     mirrored(&pipeline, &instances).await;
     let target = scene.targets[0].clone();
-    set_counter(&pipeline, &target, wrong).await;
+    pipeline.aws.set_counter(&target, wrong).await;
     assert_eq!(
         summary(&pipeline.reconcile("first").await),
         json!({"counters": 1, "instances": 6})
@@ -465,7 +450,7 @@ async fn a_counter_that_is_too_low_is_corrected_before_its_assignments_are_relea
     let pipeline = scene.pipeline(Options::default());
     mirrored(&pipeline, &instances).await;
     for target in &scene.targets {
-        set_counter(&pipeline, target, 0).await;
+        pipeline.aws.set_counter(target, 0).await;
     }
     delete_session(&pipeline, &interface_id(1)).await;
     much_later().await;
