@@ -146,6 +146,17 @@ impl Scene {
         }));
     }
 
+    /// So many sources of another account on a target, which this one does not see.
+    pub fn unseen_sources(&mut self, target: &TargetId, count: usize) {
+        for number in 0..count {
+            self.list("TrafficMirrorSessions").push(json!({
+                "TrafficMirrorSessionId": format!("tms-f{number:016x}"), "TrafficMirrorTargetId": target,
+                "TrafficMirrorFilterId": "tmf-0000000000000000f", "NetworkInterfaceId": format!("eni-f{number:016x}"),
+                "SessionNumber": 1, "OwnerId": "111111111111", "VirtualNetworkId": 5000 + number,
+            }));
+        }
+    }
+
     /// Gives an interface, and what its instance says of it, these security groups.
     pub fn set_groups(&mut self, interface_id: &str, groups: &[&str]) {
         let groups: Vec<_> = groups.iter().map(|id| json!({"GroupId": id})).collect();

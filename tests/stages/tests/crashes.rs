@@ -114,14 +114,8 @@ async fn meeting_a_full_sensor() {
     let small = scene.sensor(0, "m5.large");
     let busy = scene.sensor(0, "m5.24xlarge");
     let instance = scene.instance(1, 0, 1);
-    // Ten sources of another account, which this one does not see, and twelve of its own.
-    for number in 0..10 {
-        scene.list("TrafficMirrorSessions").push(json!({
-            "TrafficMirrorSessionId": format!("tms-f{number:016x}"), "TrafficMirrorTargetId": small,
-            "TrafficMirrorFilterId": "tmf-0000000000000000f", "NetworkInterfaceId": format!("eni-f{number:016x}"),
-            "SessionNumber": 1, "OwnerId": "111111111111", "VirtualNetworkId": 5000 + number,
-        }));
-    }
+    // Full with sources of another account; the other one has twelve of its own.
+    scene.unseen_sources(&small, 10);
     for number in 0x900..0x90c {
         scene.instance(number, 0, 1);
         scene.session(number, &busy);

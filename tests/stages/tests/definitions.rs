@@ -1,4 +1,4 @@
-//! What every task of the definitions tries again: whatever its function may fail with that passes.
+//! What the tasks of the definitions try again and what they do not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -85,5 +85,36 @@ fn every_task_is_tried_again_after_whatever_passes() {
             left_out.is_empty(),
             "{function} is not tried again after {left_out:?}"
         );
+    }
+}
+
+#[test]
+fn an_execution_that_an_earlier_try_started_is_no_failure_and_is_not_tried_again() {
+    let definition: Value = serde_json::from_str(DEFINITIONS[0]).unwrap();
+    let states = definition["States"].as_object().unwrap().values();
+    let started: Vec<&Value> = states
+        .filter_map(|state| state["ItemProcessor"]["States"].as_object())
+        .flat_map(|states| states.values())
+        .filter(|state| state["Resource"] == "arn:aws:states:::states:startExecution")
+        .collect();
+    assert_eq!(started.len(), 1);
+    // The service integration's name for it, and the API's own.
+    for name in [
+        "StepFunctions.ExecutionAlreadyExistsException",
+        "StepFunctions.ExecutionAlreadyExists",
+    ] {
+        let first_of = |rules: &str| {
+            let mut rules = started[0][rules].as_array().unwrap().iter().cloned();
+            let names = |rule: &Value| rule["ErrorEquals"].as_array().unwrap().contains(&name.into());
+            let catches_all = |rule: &Value| {
+                rule["ErrorEquals"]
+                    .as_array()
+                    .unwrap()
+                    .contains(&"States.TaskFailed".into())
+            };
+            rules.find(|rule| names(rule) || catches_all(rule)).unwrap()
+        };
+        assert_eq!(first_of("Retry")["MaxAttempts"], 0, "{name}");
+        assert_eq!(first_of("Catch")["Next"], "AlreadyStarted", "{name}");
     }
 }

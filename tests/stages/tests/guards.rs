@@ -138,6 +138,26 @@ fn session(number: usize, of: &Assignment) -> Session {
     }
 }
 
+/// Makes a sensor one that takes no session, or not for nothing.
+async fn changed(what: &str, ledger: Ledger, sensor: TargetId) {
+    match what {
+        "drained" => ledger.set_draining(&sensor, true).await.unwrap(),
+        "used by others" => ledger.set_external(&sensor, 2).await.unwrap(),
+        "picked" => {
+            reserve(&ledger, 2, &[sensor]).await;
+        }
+        "full" => {
+            let refused = reserve(&ledger, 2, &[sensor]).await;
+            let until = Some(ledger.now() + FULL_FOR);
+            ledger
+                .release(&refused, "SensorFull", until, "arn:2")
+                .await
+                .unwrap();
+        }
+        other => panic!("{other}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sensor_that_was_the_best_when_read_and_is_not_any_more_is_not_picked() {
     for what in ["drained", "full", "used by others"] {
@@ -148,21 +168,7 @@ async fn a_sensor_that_was_the_best_when_read_and_is_not_any_more_is_not_picked(
             .enter_sensors(&[(best.clone(), 0), (other.clone(), 1)], "arn:counts")
             .await
             .unwrap();
-        let (changing, changed) = (ledger.clone(), best.clone());
-        let change = async move {
-            match what {
-                "drained" => changing.set_draining(&changed, true).await.unwrap(),
-                "used by others" => changing.set_external(&changed, 2).await.unwrap(),
-                _ => {
-                    let refused = reserve(&changing, 2, &[changed]).await;
-                    let until = Some(changing.now() + FULL_FOR);
-                    changing
-                        .release(&refused, "SensorFull", until, "arn:2")
-                        .await
-                        .unwrap();
-                }
-            }
-        };
+        let change = changed(what, ledger.clone(), best.clone());
         let late = late(
             &aws,
             "PickLeastLoaded",
@@ -171,6 +177,34 @@ async fn a_sensor_that_was_the_best_when_read_and_is_not_any_more_is_not_picked(
         let reserved = reserve(&late, 1, &[best.clone(), other.clone()]).await;
         assert_eq!(reserved.target_id, other, "{what}");
         assert_eq!(load(&aws, &best)["sessions"], 0, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_goes_only_to_a_sensor_that_takes_no_more_than_was_read() {
+    for what in ["drained", "full", "used by others", "picked"] {
+        let aws = Aws::new(Options::default());
+        let ledger = aws.ledger();
+        let (from, to) = (sensor(1), sensor(2));
+        ledger
+            .enter_sensors(&[(from.clone(), 0), (to.clone(), 0)], "arn:counts")
+            .await
+            .unwrap();
+        let reserved = reserve(&ledger, 1, std::slice::from_ref(&from)).await;
+        let session = session(1, &reserved).session_id;
+        let active = match ledger.activate(&reserved, &session, "arn:1").await.unwrap() {
+            Activation::Active(active) => active,
+            other @ Activation::Lost(_) => panic!("{other:?}"),
+        };
+        let change = changed(what, ledger.clone(), to.clone());
+        let late = late(&aws, "Reconcile", [("TransactWriteItems", Box::pin(change) as _)]);
+        let moved = late.move_to(&active, &to, "arn:move").await.unwrap();
+        assert_eq!(moved, None, "{what}");
+        let stands = ledger.assignment(&interface(1)).await.unwrap();
+        assert_eq!(stands, Some(active), "{what}");
+        assert_eq!(load(&aws, &from)["sessions"], 1, "{what}");
+        let there = u64::from(what == "picked");
+        assert_eq!(load(&aws, &to)["sessions"], there, "{what}");
     }
 }
 

@@ -163,6 +163,39 @@ async fn while_ec2_still_shows_the_interface_it_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_given_back_at_every_look_is_told_at_the_end() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 2);
+    for interface in scene.list("NetworkInterfaces") {
+        if interface["NetworkInterfaceId"] == interface_id(2) {
+            interface["Attachment"]["DeleteOnTermination"] = json!(false);
+        }
+    }
+    let pipeline = scene.pipeline(Options::default());
+    mirrored(&pipeline, std::slice::from_ref(&instance)).await;
+    much_later().await;
+    terminate(&pipeline, &instance).await;
+    let deleted_by_hand = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let ec2 = pipeline.aws.ec2_client();
+        let deletion = ec2
+            .delete_network_interface()
+            .network_interface_id(interface_id(2));
+        deletion.send().await.unwrap();
+    };
+    let ending = pipeline.release_instance("ends", Pipeline::ending(&instance, "terminated"));
+    let (ended, ()) = futures::future::join(ending, deleted_by_hand).await;
+    let output = ended.result.unwrap();
+    assert_eq!(
+        output["released"],
+        json!([interface_id(1), interface_id(2)]),
+        "{output}"
+    );
+    assert_eq!(output["kept"], json!([]));
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_that_are_none_of_an_end_fail_by_name() {
     let pipeline = scene().pipeline(Options::default());
     for event in [
@@ -561,6 +594,44 @@ async fn an_account_full_of_running_instances_is_covered_within_ec2s_limits() {
         summary(&pipeline.reconcile("again").await),
         json!({"instances": 244})
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_stopped_is_not_started_with_before_it_runs() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let ec2 = pipeline.aws.ec2_client();
+    let stop = ec2.stop_instances().instance_ids(&instance);
+    stop.send().await.unwrap();
+    assert_eq!(
+        summary(&pipeline.reconcile("stopped").await),
+        json!({"instances": 2})
+    );
+    let start = ec2.start_instances().instance_ids(&instance);
+    start.send().await.unwrap();
+    let ended = pipeline.reconcile("running").await;
+    assert_eq!(summary(&ended), json!({"started": 1, "instances": 3}));
+    assert_eq!(ended.outcomes(), ["created"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_that_was_full_is_asked_again_after_ten_minutes() {
+    let mut scene = Scene::new();
+    let full = scene.sensor(0, "m5.large");
+    scene.unseen_sources(&full, 10);
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    pipeline
+        .mirror_instance("start", Pipeline::running(&instance))
+        .await;
+    let asked = || pipeline.aws.ec2.calls()["CreateTrafficMirrorSession"].answered;
+    assert_eq!(asked(), 1);
+    for (wait, name, expected) in [(9, "early", 1), (2, "late", 2)] {
+        tokio::time::sleep(Duration::from_mins(wait)).await;
+        pipeline.reconcile(name).await;
+        assert_eq!(asked(), expected, "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,9 +13,9 @@ use mirrorstep::cli::{Cli, Command};
 use mirrorstep::error::Error;
 use mirrorstep::moves;
 use mirrorstep::terminal::Terminal;
-use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::explain::Question;
+use mirrorstep_core::{Clock, TargetId};
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, sessions, sessions_by_target};
 use stage_tests::pipeline::Pipeline;
@@ -315,13 +315,17 @@ async fn loads_are_evened_out_after_a_sensor_was_added_and_a_second_time_nothing
 
 /// Four instances, mirrored to a first sensor; a second one of the same zone, added since.
 async fn a_sensor_added() -> (Scene, Pipeline) {
+    a_sensor_added_where(Options::default()).await
+}
+
+async fn a_sensor_added_where(options: Options) -> (Scene, Pipeline) {
     let mut scene = Scene::new();
     let first = scene.sensor(0, "m5.24xlarge");
     let instances: Vec<String> = (1..5).map(|number| scene.instance(number, 0, 1)).collect();
     scene.sensor(0, "m5.24xlarge");
-    let pipeline = scene
-        .pipeline(Options::default())
-        .with("TARGET_IDS", first.as_str());
+    let lag = options.lag;
+    let pipeline = scene.pipeline(options).with("TARGET_IDS", first.as_str());
+    tokio::time::sleep(2 * lag).await;
     for instance in &instances {
         let ended = pipeline
             .mirror_instance(instance, Pipeline::running(instance))
@@ -541,6 +545,45 @@ async fn a_session_that_ec2_refuses_to_move_stays_and_the_others_are_moved() {
     // The other sensor is not full for it.
     refuse_moves(&pipeline, |_| false);
     ended_with(run(&pipeline, &["drain", drained]).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 4]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_somebody_deleted_just_before_its_move_stops_none_of_the_others() {
+    let lag = Duration::from_secs(30);
+    let (scene, pipeline) = a_sensor_added_where(Options {
+        lag,
+        ..Options::default()
+    })
+    .await;
+    tokio::time::sleep(2 * lag).await;
+    let (interface, session) = first_session(&pipeline);
+    let ec2 = pipeline.aws.ec2_client();
+    ec2.delete_traffic_mirror_session()
+        .traffic_mirror_session_id(&session)
+        .send()
+        .await
+        .unwrap();
+    let (told, status) = told_json(&pipeline, &["drain", scene.targets[0].as_str()]).await;
+    ended_with(Ok(status), ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 3]);
+    let moved = told["moved"].as_array().unwrap();
+    assert!(
+        moved
+            .iter()
+            .all(|moved| moved["interfaceId"] != interface.as_str()),
+        "{told}"
+    );
+    assert_eq!(moved.len(), 3, "{told}");
+    // Reconcile sees that the session is gone, and covers its interface anew. The command went by this machine's clock.
+    let ahead = Clock::system().now().duration_since(pipeline.aws.clock.now());
+    tokio::time::sleep(ahead.unsigned_abs() + Duration::from_hours(1)).await;
+    pipeline.set(
+        "TARGET_IDS",
+        &format!("{},{}", scene.targets[0], scene.targets[1]),
+    );
+    pipeline.reconcile("late").await;
     assert_eq!(counts(&pipeline, &scene), [0, 4]);
     ledger_agrees(&pipeline);
 }
