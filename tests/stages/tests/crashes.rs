@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ec2_sim::Options;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stage_tests::check::{ledger_agrees, sessions};
 use stage_tests::pipeline::{Moment, Pipeline};
 use stage_tests::scene::{Scene, interface_id};
