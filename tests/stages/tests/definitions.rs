@@ -1,10 +1,11 @@
-//! What the tasks of the definitions try again and what they do not.
+//! What the tasks of the definitions try again, what they do not, and how long they wait for their functions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use yaml_rust2::YamlLoader;
 
 const DEFINITIONS: [&str; 4] = [
     include_str!("../../../statemachine/mirror-instance.asl.json"),
@@ -45,32 +46,36 @@ const FUNCTIONS: [(&str, bool, bool); 13] = [
     ("Reconcile", true, true),
 ];
 
-/// The names that each function's task tries again.
-fn retried() -> BTreeMap<String, BTreeSet<String>> {
-    let mut retried = BTreeMap::new();
+/// Each function's task.
+fn tasks() -> BTreeMap<String, Value> {
+    let mut tasks = BTreeMap::new();
     for definition in DEFINITIONS {
         let definition: Value = serde_json::from_str(definition).unwrap();
         for state in definition["States"].as_object().unwrap().values() {
-            let Some(function) = state["Arguments"]["FunctionName"].as_str() else {
-                continue;
-            };
-            let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
-            let rules = state["Retry"].as_array().unwrap().iter();
-            let names = rules
-                .filter(|retry| retry["MaxAttempts"].as_u64() > Some(0))
-                .flat_map(|retry| retry["ErrorEquals"].as_array().unwrap())
-                .map(|name| name.as_str().unwrap().to_owned());
-            retried.insert(function.to_owned(), names.collect());
+            if let Some(function) = state["Arguments"]["FunctionName"].as_str() {
+                let function = function.trim_start_matches("${").trim_end_matches("FunctionArn}");
+                tasks.insert(function.to_owned(), state.clone());
+            }
         }
     }
-    retried
+    tasks
+}
+
+/// The names that a task tries again.
+fn retried(task: &Value) -> BTreeSet<String> {
+    let rules = task["Retry"].as_array().unwrap().iter();
+    rules
+        .filter(|retry| retry["MaxAttempts"].as_u64() > Some(0))
+        .flat_map(|retry| retry["ErrorEquals"].as_array().unwrap())
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn every_task_is_tried_again_after_whatever_passes() {
-    let retried = retried();
+    let tasks = tasks();
     assert_eq!(
-        retried.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        tasks.keys().map(String::as_str).collect::<BTreeSet<_>>(),
         FUNCTIONS.iter().map(|(function, ..)| *function).collect()
     );
     for (function, calls_ec2, calls_ledger) in FUNCTIONS {
@@ -78,9 +83,8 @@ fn every_task_is_tried_again_after_whatever_passes() {
             .iter()
             .chain(EC2.iter().filter(|_| calls_ec2))
             .chain(LEDGER.iter().filter(|_| calls_ledger));
-        let left_out: Vec<_> = passing
-            .filter(|name| !retried[function].contains(**name))
-            .collect();
+        let retried = retried(&tasks[function]);
+        let left_out: Vec<_> = passing.filter(|name| !retried.contains(**name)).collect();
         assert!(
             left_out.is_empty(),
             "{function} is not tried again after {left_out:?}"
@@ -116,5 +120,20 @@ fn an_execution_that_an_earlier_try_started_is_no_failure_and_is_not_tried_again
         };
         assert_eq!(first_of("Retry")["MaxAttempts"], 0, "{name}");
         assert_eq!(first_of("Catch")["Next"], "AlreadyStarted", "{name}");
+    }
+}
+
+#[test]
+fn a_task_is_not_given_up_while_its_function_may_still_answer() {
+    let template = YamlLoader::load_from_str(include_str!("../../../infra/template.yaml")).unwrap();
+    let usual = &template[0]["Globals"]["Function"]["Timeout"];
+    for (function, task) in tasks() {
+        let own = &template[0]["Resources"][format!("{function}Function").as_str()]["Properties"]["Timeout"];
+        let lasts = own.as_i64().or(usual.as_i64()).unwrap();
+        let waits = task["TimeoutSeconds"].as_i64().unwrap();
+        assert!(
+            waits > lasts,
+            "{function} may take {lasts} s, and its task waits for {waits} s"
+        );
     }
 }

@@ -115,8 +115,24 @@ async fn defect_08_the_budget_holds_with_8_sensors_and_with_100() {
             "{sensors} sensors: {dynamo} DynamoDB calls: {:?}",
             pipeline.aws.dynamo.calls()
         );
+        let termination = pipeline
+            .aws
+            .ec2_client()
+            .terminate_instances()
+            .instance_ids(&second);
+        termination.send().await.unwrap();
+        let released = pipeline
+            .release_instance("ends", Pipeline::ending(&second, "terminated"))
+            .await;
+        assert!(released.result.is_ok());
+        let items = pipeline.aws.dynamo.items();
+        let whole_life = items
+            .iter()
+            .filter(|item| item["pk"] == format!("ENI#{}", interface_id(2)));
+        let bytes: usize = whole_life.map(|item| item.to_string().len()).sum();
         eprintln!(
-            "{sensors} sensors: {} transitions, {ec2} EC2 calls for the interface, {dynamo} DynamoDB calls",
+            "{sensors} sensors: {} transitions, {ec2} EC2 calls for the interface, {dynamo} DynamoDB calls; \
+             {bytes} bytes of JSON in the ledger for its whole life",
             ended.transitions()
         );
     }
