@@ -127,15 +127,27 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         .iter()
         .filter(|assignment| assignment.is_live())
         .collect();
+    let of_id: BTreeMap<&str, &Session> = sessions
+        .iter()
+        .map(|session| (session.session_id.as_str(), session))
+        .collect();
+    let of_interface: BTreeMap<&str, &Assignment> = live
+        .iter()
+        .map(|assignment| (assignment.interface_id.as_str(), *assignment))
+        .collect();
     let mut found = Vec::new();
     for assignment in &live {
+        let own = assignment
+            .session_id
+            .as_ref()
+            .and_then(|id| of_id.get(id.as_str()));
         let name = format!(
             "the assignment of {} to {}",
             assignment.interface_id, assignment.target_id
         );
         if assignment.state != AssignmentState::Active {
             found.push(format!("{name} is reserved, and has no session yet"));
-        } else if !sessions.iter().any(|session| is_of(session, assignment)) {
+        } else if !own.is_some_and(|session| is_of(session, assignment)) {
             found.push(format!(
                 "{name} has no session {:?} in EC2",
                 assignment.session_id
@@ -146,7 +158,8 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         .iter()
         .filter(|session| targets.contains(&session.target_id))
     {
-        if !live.iter().any(|assignment| is_of(session, assignment)) {
+        let own = of_interface.get(session.interface_id.as_str());
+        if !own.is_some_and(|assignment| is_of(session, assignment)) {
             found.push(format!(
                 "the session {} of {} to {} is not in the ledger",
                 session.session_id, session.interface_id, session.target_id
@@ -409,6 +422,7 @@ mod tests {
         );
         // A session to a target that is not ours is nobody's business here.
         let elsewhere = Session {
+            session_id: "tms-00000000000000009".to_owned(),
             target_id: "tmt-0000000000000000b".to_owned(),
             ..session(1)
         };
