@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
+use mirrorstep_core::error::ServiceFailure;
 use mirrorstep_core::network::{Instance, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Invocation, Stage};
 use mirrorstep_core::reconcile::{Correction, Plan, Reconcile, Reconciled, Session, Step, Summary, plan};
@@ -304,7 +305,15 @@ impl ReconcileStage {
     }
 
     async fn cover(&self, page: Option<String>, mut summary: Summary) -> Result<Reconciled, StageError> {
-        let (instances, page) = self.ec2.running_instances(page).await?;
+        let (instances, page) = match self.ec2.running_instances(page.clone()).await {
+            // A redrive comes with the token of a page that EC2 may have forgotten.
+            Err(error) if page.is_some() && error.kind == ServiceFailure::Refused => {
+                tracing::info!(cause = error.words, "begins at the first instances again");
+                summary.instances = 0;
+                self.ec2.running_instances(None).await?
+            }
+            shown => shown?,
+        };
         let targets = self.ec2.targets(&self.targets).await?;
         let ours = self.ours(&targets);
         let own: BTreeSet<&str> = targets

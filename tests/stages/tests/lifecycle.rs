@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use ec2_sim::{Options, Throttle};
-use mirrorstep_core::TargetId;
+use ec2_sim::{Fault, Options, Throttle};
+use mirrorstep_core::{ErrorName, TargetId};
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, reservations, sessions, sessions_by_target};
 use stage_tests::pipeline::{InstanceEnded, Pipeline};
@@ -594,6 +594,36 @@ async fn an_account_full_of_running_instances_is_covered_within_ec2s_limits() {
         summary(&pipeline.reconcile("again").await),
         json!({"instances": 244})
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redrive_whose_page_ec2_has_forgotten_begins_at_the_first_one_again() {
+    let mut scene = scene();
+    scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    let redriven = json!({
+        "executionArn": "arn:redriven",
+        "input": {"next": {"step": "cover", "page": "forgotten"}, "summary": {"adopted": 2, "instances": 100}},
+    });
+    let answer = pipeline.call("Reconcile", redriven).await.unwrap();
+    let summary = &answer["summary"];
+    assert_eq!(
+        (&summary["instances"], &summary["started"], &summary["adopted"]),
+        (&json!(3), &json!(1), &json!(2))
+    );
+    // What EC2 refuses on the first page it refuses.
+    pipeline.aws.ec2.on_call(|call| {
+        (call.action == "DescribeInstances").then(|| Fault::Error {
+            code: "InvalidParameterValue".to_owned(),
+            message: "no".to_owned(),
+            status: 400,
+        })
+    });
+    let error = pipeline.call(
+        "Reconcile",
+        json!({"executionArn": "arn:other", "input": {"next": {"step": "cover"}}}),
+    );
+    assert_eq!(error.await.unwrap_err().name, ErrorName::InvalidConfiguration);
 }
 
 #[tokio::test(start_paused = true)]
