@@ -36,6 +36,17 @@ const LOOKS: usize = 7;
 /// How long it is waited in between.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// Where sessions are moved.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// The name of its ledger's table.
+    pub table: &'a str,
+    /// What the ledger's events are dated by.
+    pub clock: Clock,
+}
+
 /// A session that is to go to another sensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Move {
@@ -79,28 +90,34 @@ struct Mover<'a> {
     met: BTreeMap<TargetId, SensorLoad>,
     /// The interfaces whose sessions EC2 refuses to move, with its words. They are not tried again.
     refused: Stuck,
+    /// How many moves EC2 has turned down, for the sensor that is full or for the session.
+    turned_down: usize,
 }
 
 /// Stops new placements on a sensor, and moves its sessions away.
 pub async fn drain(options: &DrainOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
-    let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
+    let place = Place {
+        account: &deployment.account,
+        table: &deployment.outputs.ledger_table,
+        clock: Clock::system(),
+    };
     let (told, status) = drain_in(place, &question, options, terminal).await?;
     print(&told)?;
     Ok(status)
 }
 
-/// The same with the ledger of this name in this account, deciding by this question: what is to be printed, and the
-/// status.
+/// The same at this place, deciding by this question: what is to be printed, and the status.
 pub async fn drain_in(
-    place: (&Account, &str),
+    place: Place<'_>,
     question: &Question,
     options: &DrainOptions,
     terminal: &Terminal,
 ) -> Result<(String, ExitCode), Error> {
     let sensor = &options.target;
     let dry_run = options.dry_run;
+    let ledger = format!("the ledger {}", place.table);
     let mut mover = Mover::new(place, question, dry_run, terminal);
     mover.meet_sensors().await?;
     let known = mover.books().await?.1.contains_key(sensor);
@@ -108,7 +125,7 @@ pub async fn drain_in(
         return Err(Error::NotShown {
             service: Service::DYNAMODB.name,
             what: format!("sensor {sensor}"),
-            place: format!("the ledger {}", place.1),
+            place: ledger,
         });
     }
     if !dry_run {
@@ -196,16 +213,19 @@ impl Left {
 pub async fn rebalance(options: &RebalanceOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
-    let place = (&deployment.account, deployment.outputs.ledger_table.as_str());
+    let place = Place {
+        account: &deployment.account,
+        table: &deployment.outputs.ledger_table,
+        clock: Clock::system(),
+    };
     let (told, status) = rebalance_in(place, &question, options, terminal).await?;
     print(&told)?;
     Ok(status)
 }
 
-/// The same with the ledger of this name in this account, deciding by this question: what is to be printed, and the
-/// status.
+/// The same at this place, deciding by this question: what is to be printed, and the status.
 pub async fn rebalance_in(
-    place: (&Account, &str),
+    place: Place<'_>,
     question: &Question,
     options: &RebalanceOptions,
     terminal: &Terminal,
@@ -263,22 +283,17 @@ fn sessions_moved(count: usize, dry_run: bool) -> String {
 }
 
 impl<'a> Mover<'a> {
-    fn new(
-        (account, table): (&'a Account, &str),
-        question: &'a Question,
-        dry_run: bool,
-        terminal: &'a Terminal,
-    ) -> Self {
-        let clock = Clock::system();
+    fn new(place: Place<'a>, question: &'a Question, dry_run: bool, terminal: &'a Terminal) -> Self {
         Self {
-            account,
-            ledger: Ledger::new(account.dynamodb.clone(), table, clock),
+            account: place.account,
+            ledger: Ledger::new(place.account.dynamodb.clone(), place.table, place.clock),
             question,
             dry_run,
             terminal,
             reachable: BTreeMap::new(),
             met: BTreeMap::new(),
             refused: Stuck::new(),
+            turned_down: 0,
         }
     }
 
@@ -366,7 +381,8 @@ impl<'a> Mover<'a> {
         })
     }
 
-    /// Plans and does, until nothing is left to do or a round does nothing.
+    /// Plans and does, until nothing is left to do, or a round does nothing and EC2 has turned nothing down either: what
+    /// it turned down, the next plan leaves out, and may do something else instead.
     async fn work(
         &mut self,
         done: &mut Done,
@@ -378,7 +394,7 @@ impl<'a> Mover<'a> {
         for _ in 0..ROUNDS {
             let (planned, stuck) = plan(self).await?;
             done.stuck = stuck;
-            let before = done.moved.len();
+            let before = (done.moved.len(), self.turned_down);
             let mut progress = self.terminal.progress("sessions moved");
             for (tried, a_move) in planned.iter().enumerate() {
                 progress.set(tried, planned.len());
@@ -392,7 +408,7 @@ impl<'a> Mover<'a> {
                         .push(json!({"interfaceId": interface, "from": from, "to": to}));
                 }
             }
-            if done.moved.len() == before || self.dry_run {
+            if (done.moved.len(), self.turned_down) == before || self.dry_run {
                 break;
             }
         }
@@ -613,6 +629,7 @@ impl<'a> Mover<'a> {
                 let reason = format!("{} is full", moved.target_id);
                 self.terminal.line(&format!("{reason}: {words}"));
                 let full_until = self.ledger.now() + FULL_FOR;
+                self.turned_down += 1;
                 self.back(moved, Some(full_until), &reason).await?;
                 Ok(false)
             }
@@ -625,6 +642,7 @@ impl<'a> Mover<'a> {
                     self.back(moved, None, &format!("EC2 refuses the move: {cause}"))
                         .await?;
                     self.refused.insert(moved.interface_id.clone(), cause);
+                    self.turned_down += 1;
                     Ok(false)
                 }
                 error => Err(error),

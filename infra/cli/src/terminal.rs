@@ -47,6 +47,7 @@ pub fn printable(text: &str) -> String {
 #[derive(Debug)]
 pub struct Terminal {
     interactive: bool,
+    silent: bool,
     start: Instant,
 }
 
@@ -61,6 +62,16 @@ impl Terminal {
     pub fn new() -> Self {
         Self {
             interactive: std::io::stderr().is_terminal(),
+            silent: false,
+            start: Instant::now(),
+        }
+    }
+
+    /// One that nothing is printed on: for a command that runs in another program.
+    pub fn silent() -> Self {
+        Self {
+            interactive: false,
+            silent: true,
             start: Instant::now(),
         }
     }
@@ -72,7 +83,9 @@ impl Terminal {
 
     /// Prints a line on standard error. Nobody listening is not an error.
     pub fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        if !self.silent {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
     }
 
     /// Prints a line with the time since the command began.

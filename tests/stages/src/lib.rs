@@ -159,19 +159,29 @@ impl Aws {
         let mut of_roles = self.of_roles.lock().expect("clients are made without a panic");
         let clients = of_roles.entry(function.to_owned()).or_insert_with(|| {
             let role = Role::of(function);
-            let client = |service| {
-                let guarded = role.guard(service);
-                match &self.wire {
-                    Some(wire) => wire(guarded),
-                    None => guarded,
-                }
-            };
-            Clients::new(client(self.ec2.http_client()), client(self.dynamo.http_client()))
+            self.wired(|service| role.guard(service))
         });
         Self {
             clients: clients.clone(),
             ..self.clone()
         }
+    }
+
+    /// The same account for a caller behind the same wire as every function, who may do everything.
+    #[must_use]
+    pub fn for_an_operator(&self) -> Self {
+        Self {
+            clients: self.wired(|service| service),
+            ..self.clone()
+        }
+    }
+
+    fn wired(&self, guard: impl Fn(SharedHttpClient) -> SharedHttpClient) -> Clients {
+        let client = |service| match &self.wire {
+            Some(wire) => wire(guard(service)),
+            None => guard(service),
+        };
+        Clients::new(client(self.ec2.http_client()), client(self.dynamo.http_client()))
     }
 
     /// A real EC2 client of this account.
