@@ -463,9 +463,10 @@ impl<'a> Mover<'a> {
         Ok(evening_out(with_others.collect(), &loads, now))
     }
 
-    /// Moves the sessions in EC2 that the ledger has moved, where an earlier run did not come to it.
+    /// Moves the sessions in EC2 that the ledger has moved, where an earlier run did not come to it. Where the other
+    /// sensor cannot receive the interface by now, the ledger goes back instead.
     async fn finish(&mut self) -> Result<(), Error> {
-        let (assignments, _) = self.books().await?;
+        let (mut begun, loads) = self.books().await?;
         let sessions = self
             .account
             .ec2
@@ -481,16 +482,21 @@ impl<'a> Mover<'a> {
                 )
             })
             .collect();
-        for assignment in assignments {
-            let Some(session) = &assignment.session_id else {
-                continue;
-            };
-            let elsewhere = shown
-                .get(session.as_str())
-                .is_some_and(|target| *target != assignment.target_id.as_str());
-            // Of another age than a move's it is somebody else's doing, and reconcile follows it.
-            if elsewhere && assignment.execution_arn == WHO {
-                self.in_ec2(&assignment).await?;
+        // Where the last event is not a move's, it is somebody else's doing, and reconcile follows it.
+        begun.retain(|assignment| {
+            let session = assignment.session_id.as_ref().map(SessionId::as_str);
+            let target = session.and_then(|session| shown.get(session));
+            assignment.execution_arn == WHO
+                && target.is_some_and(|target| *target != assignment.target_id.as_str())
+        });
+        self.look_at(&begun, &loads).await?;
+        for moved in &begun {
+            let mut reachable = self.reachable(&moved.interface_id).iter();
+            if self.is_gone(&moved.interface_id) || reachable.any(|(target, _)| *target == moved.target_id) {
+                self.in_ec2(moved).await?;
+            } else {
+                let reason = format!("{} cannot receive it any more", moved.target_id);
+                self.back(moved, None, &reason).await?;
             }
         }
         Ok(())

@@ -70,6 +70,20 @@ impl Invocation {
     }
 }
 
+/// Runs a process to its end: what it comes to, or nothing where it dies at a call.
+pub(crate) async fn until_death<T>(invocation: Invocation, process: impl Future<Output = T>) -> Option<T> {
+    let invocation = Arc::new(invocation);
+    let mut run = pin!(INVOCATION.scope(Arc::clone(&invocation), process));
+    poll_fn(|context| {
+        let end = run.as_mut().poll(context);
+        if invocation.is_dead.load(Ordering::Relaxed) {
+            return Poll::Ready(None);
+        }
+        end.map(Some)
+    })
+    .await
+}
+
 /// Calls a function as Step Functions does.
 pub(crate) async fn invoke(
     pipeline: &Pipeline,
@@ -88,15 +102,8 @@ pub(crate) async fn invoke(
         }
         plant.spoil_payload(function, &mut payload);
     }
-    let invocation = Arc::new(Invocation::new(function, &payload));
-    let mut run = pin!(INVOCATION.scope(Arc::clone(&invocation), pipeline.call(function, payload)));
-    let until_death = poll_fn(|context| {
-        let answer = run.as_mut().poll(context);
-        if invocation.is_dead.load(Ordering::Relaxed) {
-            return Poll::Ready(None);
-        }
-        answer.map(Some)
-    });
+    let invocation = Invocation::new(function, &payload);
+    let until_death = until_death(invocation, pipeline.call(function, payload));
     match tokio::time::timeout(TIMEOUT, until_death).await {
         Err(_) => Err(failed("Sandbox.Timedout", "Task timed out after 60.00 seconds")),
         Ok(None) => Err(failed(

@@ -178,6 +178,19 @@ impl Book {
         self.i3_even(changed, placement)
     }
 
+    /// What the ledger holds of a sensor.
+    pub(crate) fn sensor(&self, target: &str) -> Option<&SensorLoad> {
+        self.loads.values().find(|load| load.target_id.as_str() == target)
+    }
+
+    /// The interfaces with an active assignment, each with its sensor.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let active = self.assignments.values();
+        active
+            .filter(|assignment| assignment.state == AssignmentState::Active)
+            .map(|assignment| (assignment.interface_id.as_str(), assignment.target_id.as_str()))
+    }
+
     /// How many transactions were committed so far.
     pub(crate) fn commits(&self) -> u64 {
         self.commits

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use ec2_sim::{Ec2Sim, Options, Throttle};
 use jiff::Timestamp;
+use mirrorstep_core::assignment::SensorLoad;
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::explain::Question;
 use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::{FILTER, INSTANCE_GROUP, Scene, instance_subnet, interface_id, sensor_subnet};
@@ -16,6 +19,7 @@ use crate::Settings;
 use crate::executions::StepFunctions;
 use crate::journal::{Journal, Violation};
 use crate::ledger::Session;
+use crate::operator::Operator;
 use crate::wire::{Net, Service, element};
 
 /// A target of another tool.
@@ -56,6 +60,7 @@ pub(crate) struct World {
     net: Net,
     ec2: Ec2Sim,
     functions: Rc<StepFunctions>,
+    operator: Rc<Operator>,
     random: RefCell<fastrand::Rng>,
     sensors: RefCell<Vec<Sensor>>,
     hosts: RefCell<Vec<Host>>,
@@ -118,10 +123,11 @@ impl World {
         );
         Self {
             settings: *settings,
+            ec2,
+            operator: Rc::new(Operator::new(&functions.pipeline.aws, &journal)),
+            functions: Rc::new(functions),
             journal,
             net,
-            ec2,
-            functions: Rc::new(functions),
             random: RefCell::new(random),
             sensors: RefCell::new(sensors),
             hosts: RefCell::default(),
@@ -153,6 +159,10 @@ impl World {
         self.rest().await;
         self.reconcile().await;
         self.check();
+        if self.settings.operator {
+            self.finish_moves().await;
+            self.check();
+        }
     }
 
     /// Nothing goes wrong any more, nothing happens any more, and what was under way comes to its end: late
@@ -162,6 +172,7 @@ impl World {
         self.journal.note("the world rests");
         sleep(Duration::from_mins(15)).await;
         self.functions.idle().await;
+        self.operator.idle().await;
         sleep(Duration::from_hours(1)).await;
     }
 
@@ -216,6 +227,7 @@ impl World {
             let place = sensors.iter().find(|sensor| {
                 sensor.is_configured
                     && sensor.is_open
+                    && !self.is_drained(&sensor.target)
                     && (!self.local_zone_only || sensor.zone == host.zone)
                     && has_room(sensor)
             });
@@ -270,6 +282,9 @@ impl World {
 
     /// One thing happens.
     fn act(&self, has_all: bool) {
+        if self.settings.operator && self.below(8) == 0 {
+            return self.operate();
+        }
         match self.below(if has_all { 55 } else { 103 }) {
             0..7 => self.change_state(HostState::Running, "StopInstances", HostState::Stopped),
             7..14 => self.change_state(HostState::Stopped, "StartInstances", HostState::Running),
@@ -547,6 +562,113 @@ impl World {
                 ("NetworkInterfaceId", interfaces[self.below(interfaces.len())]),
             ]);
         }
+    }
+
+    /// Whether a sensor takes no new sessions, as the ledger has it.
+    fn is_drained(&self, target: &str) -> bool {
+        self.net.book().sensor(target).is_some_and(|load| load.draining)
+    }
+
+    /// An operator drains a sensor, lets one take sessions again, or evens the loads out.
+    fn operate(&self) {
+        let target = {
+            let sensors = self.sensors.borrow();
+            sensors[self.below(sensors.len())].target.clone()
+        };
+        let words: &[&str] = match self.below(6) {
+            0..3 => &["drain", &target],
+            3 => &["drain", &target, "--cancel"],
+            _ => &["rebalance"],
+        };
+        self.operator.start(self.question(), words);
+    }
+
+    /// What decides about a move: the settings as they are.
+    fn question(&self) -> Question {
+        Question {
+            interface_id: String::new(),
+            targets: Some(self.configured()),
+            local_zone_only: self.local_zone_only,
+            consent: Consent::default(),
+            fixed: FixedTags::default(),
+            unverifiable: UnverifiableTargets::Reject,
+        }
+    }
+
+    /// Whatever became of them before, `drain` and `rebalance` run again come to their end: nothing that could go
+    /// elsewhere is left on a drained sensor, and no session could go from one sensor of its zone to another that has
+    /// less by two.
+    async fn finish_moves(&self) {
+        self.journal.note("the operator finishes");
+        let targets: Vec<String> = {
+            let sensors = self.sensors.borrow();
+            sensors.iter().map(|sensor| sensor.target.clone()).collect()
+        };
+        for target in targets.iter().filter(|target| self.is_drained(target)) {
+            self.finish(&["drain", target]).await;
+        }
+        for _ in 0..10 {
+            if self.finish(&["rebalance"]).await == 0 {
+                break;
+            }
+            // A sensor that was full may have got room.
+            sleep(Duration::from_mins(11)).await;
+        }
+        self.journal.check(self.moves_are_done());
+    }
+
+    /// Runs a command until it ends: how many sessions it has moved.
+    async fn finish(&self, words: &[&str]) -> usize {
+        for _ in 0..20 {
+            let told = self.operator.run(&self.question(), words).await;
+            sleep(self.lag + Duration::from_mins(1)).await;
+            if let Some(told) = told {
+                return told["moved"].as_array().map_or(0, Vec::len);
+            }
+        }
+        self.journal.check(Err(Violation::new(
+            "moves",
+            format!("an end of {}", words.join(" ")),
+            "20 tries that failed, though nothing goes wrong any more",
+        )));
+        0
+    }
+
+    fn moves_are_done(&self) -> Result<(), Violation> {
+        let (sessions, sensors, hosts) = (self.sessions(), self.sensors.borrow(), self.hosts.borrow());
+        let book = self.net.book();
+        let load = |target: &str| book.sensor(target).map_or(0, SensorLoad::total);
+        let is_drained = |target: &str| book.sensor(target).is_some_and(|load| load.draining);
+        let takes_sessions = |sensor: &&Sensor| {
+            let taken = sessions.iter().filter(|session| session.target == sensor.target);
+            sensor.is_configured
+                && sensor.is_open
+                && !is_drained(&sensor.target)
+                && taken.count() < sensor.most
+        };
+        for (interface, on) in book.placed() {
+            let has = |host: &&Host| host.interfaces.iter().any(|own| own == interface);
+            let Some(host) = hosts.iter().find(has) else {
+                continue;
+            };
+            let mut open = sensors
+                .iter()
+                .filter(takes_sessions)
+                .filter(|sensor| sensor.target != on && (!self.local_zone_only || sensor.zone == host.zone));
+            let better = if is_drained(on) {
+                open.next()
+            } else {
+                open.find(|sensor| sensor.zone == host.zone && load(&sensor.target) + 2 <= load(on))
+            };
+            if let Some(better) = better {
+                return Err(Violation::new(
+                    "moves",
+                    format!("{interface} to be moved to {}", better.target),
+                    format!("it is still on {on}"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Somebody starts an execution anew with the input of an old one.

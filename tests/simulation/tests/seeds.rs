@@ -49,6 +49,23 @@ fn nothing_is_found_where_nothing_is_planted() {
     assert!(faults > 100, "{faults} faults met");
 }
 
+#[test]
+fn an_operator_moves_sessions_meanwhile_and_nothing_is_found() {
+    let settings = Settings {
+        operator: true,
+        trace: true,
+        ..small()
+    };
+    let mut moves = 0;
+    for seed in 1..=40 {
+        let run = run(seed, &settings);
+        assert_eq!(run.violation, None, "seed {seed}");
+        let by_the_tool = |line: &&String| line.ends_with(", by mirrorstep");
+        moves += run.trace.iter().filter(by_the_tool).count();
+    }
+    assert!(moves > 40, "{moves} sessions moved");
+}
+
 /// The first seed that finds a planted bug, and what it finds.
 fn found(plant: Plant, seeds: u64) -> String {
     let settings = Settings {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aws_sdk_ec2::types::{IpPermission, IpRange};
 use clap::Parser;
 use ec2_sim::{Fault, Options};
 use mirrorstep::aws::Account;
@@ -19,7 +20,7 @@ use mirrorstep_core::explain::Question;
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, sessions, sessions_by_target};
 use stage_tests::pipeline::Pipeline;
-use stage_tests::scene::{Scene, interface_id};
+use stage_tests::scene::{SENSOR_GROUP, Scene, interface_id};
 
 /// Runs the command, as it is typed.
 async fn run(pipeline: &Pipeline, words: &[&str]) -> Result<ExitCode, Error> {
@@ -677,6 +678,38 @@ async fn a_move_that_was_begun_and_is_refused_by_then_is_taken_back() {
     ended_with(Ok(status), ExitCode::FAILURE);
     assert_eq!(told["stuck"], json!([interface]), "{told}");
     assert_eq!(counts(&pipeline, &scene), [1, 3]);
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_that_was_begun_to_a_sensor_that_cannot_receive_by_now_is_taken_back() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].as_str();
+    pipeline
+        .aws
+        .ec2
+        .on_call(|call| (call.action == "ModifyTrafficMirrorSession").then_some(Fault::FailBefore));
+    let died = run(&pipeline, &["drain", drained]).await;
+    assert!(died.is_err(), "the first move's call never arrived");
+    moved_in_the_ledger_alone(&pipeline);
+    refuse_moves(&pipeline, |_| false);
+    let ec2 = pipeline.aws.ec2_client();
+    let closed = ec2
+        .revoke_security_group_ingress()
+        .group_id(SENSOR_GROUP)
+        .ip_permissions(
+            IpPermission::builder()
+                .ip_protocol("udp")
+                .from_port(4789)
+                .to_port(4789)
+                .ip_ranges(IpRange::builder().cidr_ip("10.0.0.0/8").build())
+                .build(),
+        );
+    closed.send().await.unwrap();
+    let (told, status) = told_json(&pipeline, &["drain", drained]).await;
+    ended_with(Ok(status), ExitCode::FAILURE);
+    assert_eq!(told["stuck"].as_array().unwrap().len(), 4, "{told}");
+    assert_eq!(counts(&pipeline, &scene), [4, 0]);
     ledger_agrees(&pipeline);
 }
 
