@@ -47,6 +47,17 @@ pub struct Place<'a> {
     pub clock: Clock,
 }
 
+impl<'a> Place<'a> {
+    /// A deployment's, by this machine's clock.
+    fn of(deployment: &'a Deployment) -> Self {
+        Self {
+            account: &deployment.account,
+            table: &deployment.outputs.ledger_table,
+            clock: Clock::system(),
+        }
+    }
+}
+
 /// A session that is to go to another sensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Move {
@@ -98,12 +109,7 @@ struct Mover<'a> {
 pub async fn drain(options: &DrainOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
-    let place = Place {
-        account: &deployment.account,
-        table: &deployment.outputs.ledger_table,
-        clock: Clock::system(),
-    };
-    let (told, status) = drain_in(place, &question, options, terminal).await?;
+    let (told, status) = drain_in(Place::of(&deployment), &question, options, terminal).await?;
     print(&told)?;
     Ok(status)
 }
@@ -213,12 +219,7 @@ impl Left {
 pub async fn rebalance(options: &RebalanceOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
     let deployment = Deployment::find(&options.deployment).await?;
     let question = deployment.question("").await?;
-    let place = Place {
-        account: &deployment.account,
-        table: &deployment.outputs.ledger_table,
-        clock: Clock::system(),
-    };
-    let (told, status) = rebalance_in(place, &question, options, terminal).await?;
+    let (told, status) = rebalance_in(Place::of(&deployment), &question, options, terminal).await?;
     print(&told)?;
     Ok(status)
 }

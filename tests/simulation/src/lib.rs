@@ -3,9 +3,10 @@
 //! The real definitions are interpreted (`workflow`), the real stages run with the real SDK clients over EC2 and
 //! DynamoDB in process (`stage-tests`), and a world around them starts, stops and terminates instances, changes
 //! groups, adds and removes sensors, deletes sessions, replays and redrives executions and delivers events twice,
-//! late and out of order ([`world`]), and an operator moves sessions ([`operator`]). Every call may be throttled, fail, be slow, be done though its answer is lost,
-//! or be the last that a function makes before it dies ([`wire`]). The invariants I1 to I5 are checked after every
-//! change of the ledger and of EC2 ([`ledger`]), I6 when the world rests.
+//! late and out of order ([`world`]). If asked for, an operator moves sessions meanwhile ([`operator`]). Every call may
+//! be throttled, fail, be slow, be done though its answer is lost, or be the last that a function makes before it dies
+//! ([`wire`]). The invariants I1 to I5 are checked after every change of the ledger and of EC2 ([`ledger`]), I6 when
+//! the world rests.
 //!
 //! One seed is one run: nothing is drawn from anything else, and no time passes but tokio's, which is paused.
 

@@ -662,16 +662,21 @@ async fn where_ec2_refuses_every_move_the_reasons_are_told_and_the_ledger_stays(
     ledger_agrees(&pipeline);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_move_that_was_begun_and_is_refused_by_then_is_taken_back() {
-    let (scene, pipeline) = a_sensor_added().await;
-    let drained = scene.targets[0].as_str();
+/// A drain that dies just before its first call that moves a session.
+async fn die_at_the_first_move(pipeline: &Pipeline, drained: &str) {
     pipeline
         .aws
         .ec2
         .on_call(|call| (call.action == "ModifyTrafficMirrorSession").then_some(Fault::FailBefore));
-    let died = run(&pipeline, &["drain", drained]).await;
+    let died = run(pipeline, &["drain", drained]).await;
     assert!(died.is_err(), "the first move's call never arrived");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_that_was_begun_and_is_refused_by_then_is_taken_back() {
+    let (scene, pipeline) = a_sensor_added().await;
+    let drained = scene.targets[0].as_str();
+    die_at_the_first_move(&pipeline, drained).await;
     let (interface, session) = moved_in_the_ledger_alone(&pipeline);
     refuse_moves(&pipeline, move |id| id == session);
     let (told, status) = told_json(&pipeline, &["drain", drained]).await;
@@ -685,12 +690,7 @@ async fn a_move_that_was_begun_and_is_refused_by_then_is_taken_back() {
 async fn a_move_that_was_begun_to_a_sensor_that_cannot_receive_by_now_is_taken_back() {
     let (scene, pipeline) = a_sensor_added().await;
     let drained = scene.targets[0].as_str();
-    pipeline
-        .aws
-        .ec2
-        .on_call(|call| (call.action == "ModifyTrafficMirrorSession").then_some(Fault::FailBefore));
-    let died = run(&pipeline, &["drain", drained]).await;
-    assert!(died.is_err(), "the first move's call never arrived");
+    die_at_the_first_move(&pipeline, drained).await;
     moved_in_the_ledger_alone(&pipeline);
     refuse_moves(&pipeline, |_| false);
     let ec2 = pipeline.aws.ec2_client();
