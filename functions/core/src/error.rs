@@ -18,6 +18,9 @@ pub enum ErrorName {
     LedgerUnavailable,
     /// EC2 says that the target takes no more sessions: release, remember, pick another.
     SensorFull,
+    /// EC2 refuses the session for the target's own sake, such as that its interface is gone: release, leave the
+    /// sensor alone for a while, pick another.
+    SensorDown,
     /// The ledger has not counted a candidate's sessions in EC2 yet: count them, then pick.
     SensorUncounted,
     /// What the reservation rested on has changed: it was released meanwhile, or another session took its
@@ -47,6 +50,7 @@ impl ErrorName {
             Self::LedgerContention => "LedgerContention",
             Self::LedgerUnavailable => "LedgerUnavailable",
             Self::SensorFull => "SensorFull",
+            Self::SensorDown => "SensorDown",
             Self::SensorUncounted => "SensorUncounted",
             Self::ReservationStale => "ReservationStale",
             Self::SourceNotMirrorable => "SourceNotMirrorable",

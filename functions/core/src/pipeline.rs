@@ -299,6 +299,8 @@ pub struct Rejection {
 pub enum RejectedBy {
     /// It does not exist, cannot be seen, or is the source itself.
     Target,
+    /// EC2 shows that it cannot receive anything now, or has lately refused a session for its sake.
+    SensorDown,
     /// It has no endpoint in the source's zone, and only local ones may be used.
     AvailabilityZone,
     /// None of its security groups lets UDP 4789 in from the source.

@@ -56,6 +56,11 @@ fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
             "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \
              Then start a new execution with the same input: it picks afresh.",
         ),
+        ErrorName::SensorDown => (
+            Remedy::StartAnew,
+            "A target cannot receive: the cause has EC2's words. Start its sensor, or attach its interface again, or \
+             take the target out of the stack. Then start a new execution with the same input: it picks afresh.",
+        ),
         ErrorName::SensorUncounted => (
             Remedy::Redrive,
             "The sessions of a sensor could not be counted. Run `mirrorstep reconcile`, which counts them. Then \
