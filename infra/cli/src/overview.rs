@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Refusal};
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_core::snapshot::{Snapshot, VpcEndpoint};
-use mirrorstep_core::{InterfaceId, TargetId, collect as needed};
+use mirrorstep_core::{ErrorName, InterfaceId, TargetId, collect as needed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -73,6 +73,10 @@ pub struct Sensor {
     pub capacity: Option<u64>,
     /// Until when the ledger takes it for full.
     pub full_until: Option<Timestamp>,
+    /// Until when the ledger takes it for down: EC2 refused a session, since it cannot receive.
+    pub down_until: Option<Timestamp>,
+    /// What EC2 said then.
+    pub down_because: Option<String>,
     /// No new sessions are placed on it.
     pub draining: bool,
     /// EC2 does not show the target.
@@ -158,6 +162,13 @@ impl Sensor {
         }
         if let Some(until) = self.full_until {
             notes.push(format!("full, tried again at {until:.0}"));
+        }
+        if let Some(until) = self.down_until {
+            let because = self
+                .down_because
+                .as_deref()
+                .unwrap_or("EC2 refused a session to it");
+            notes.push(format!("down, tried again at {until:.0}: {because}"));
         }
         if self.draining {
             notes.push("draining".to_owned());
@@ -289,9 +300,9 @@ async fn sensors(
                 } else {
                     SOURCES
                 }),
-                full_until: load
-                    .and_then(|load| Timestamp::from_millisecond(load.full_until?).ok())
-                    .filter(|until| *until > Timestamp::now()),
+                full_until: until(load.and_then(|load| load.full_until)),
+                down_until: until(load.and_then(|load| load.down_until)),
+                down_because: load.and_then(|load| load.down_because.clone()),
                 draining: load.is_some_and(|load| load.draining),
                 missing: target.is_none(),
             }
@@ -299,6 +310,12 @@ async fn sensors(
         .collect();
     sensors.sort_by(|one, other| (&one.zones, &one.target_id).cmp(&(&other.zones, &other.target_id)));
     Ok(sensors)
+}
+
+/// A time of the ledger's, where it is not over.
+fn until(millisecond: Option<i64>) -> Option<Timestamp> {
+    let until = Timestamp::from_millisecond(millisecond?).ok()?;
+    (until > Timestamp::now()).then_some(until)
 }
 
 fn kind(target: &TrafficMirrorTarget) -> &'static str {
@@ -479,14 +496,14 @@ impl<'a> Survey<'a> {
                     assignment.target_id
                 )),
             ),
-            Some(Assignment {
-                released_because: Some(because),
-                instance_id,
-                ..
-            }) if because.contains("SourceNotMirrorable") && instance_id.as_str() == instance.instance_id => {
-                (Coverage::NotMirrorable, Some(because.clone()))
+            Some(assignment) => {
+                let attached_at = description.and_then(|shown| shown.attachment.as_ref()?.attached_at());
+                let instance_id = instance.instance_id.parse().ok();
+                instance_id
+                    .and_then(|id| assignment.refusal_on(&id, attached_at))
+                    .map_or((Coverage::Uncovered, None), |refusal| refused(refusal, instance))
             }
-            _ => (Coverage::Uncovered, None),
+            None => (Coverage::Uncovered, None),
         }
     }
 
@@ -535,6 +552,24 @@ impl<'a> Survey<'a> {
         }
         Ok(())
     }
+}
+
+/// What EC2's refusal of an interface means for it.
+fn refused(refusal: &Refusal, instance: &Instance) -> (Coverage, Option<String>) {
+    if refusal.error == ErrorName::SourceNotMirrorable {
+        return (Coverage::NotMirrorable, Some(refusal.because.clone()));
+    }
+    let times = match refusal.count {
+        1 => "once".to_owned(),
+        count => format!("{count} times in a row"),
+    };
+    // Without times, so that a report can tell many of the same kind as one.
+    let reason = format!(
+        "EC2 has refused it {times}: {}; `mirrorstep reconcile` asks again, later each time, and `mirrorstep trigger {}` \
+         at once",
+        refusal.because, instance.instance_id
+    );
+    (Coverage::Uncovered, Some(reason))
 }
 
 fn told(left_out: LeftOut) -> (Coverage, Option<String>) {
