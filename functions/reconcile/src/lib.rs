@@ -13,7 +13,9 @@ use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::error::ServiceFailure;
 use mirrorstep_core::network::{Attachment, Instance, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Invocation, Stage};
-use mirrorstep_core::reconcile::{Correction, Plan, Reconcile, Reconciled, Session, Step, Summary, plan};
+use mirrorstep_core::reconcile::{
+    Correction, Plan, Reconcile, Reconciled, Running, Session, Step, Summary, plan,
+};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId, reachability};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Release};
@@ -131,6 +133,7 @@ impl ReconcileStage {
                 next: Some(Step::Compare { round: round + 1 }),
                 summary,
                 uncovered: Vec::new(),
+                events: Vec::new(),
                 wait_seconds: 0,
             });
         }
@@ -161,6 +164,7 @@ impl ReconcileStage {
             next: Some(Step::Cover { page: None }),
             summary,
             uncovered: Vec::new(),
+            events: Vec::new(),
             wait_seconds: 0,
         })
     }
@@ -332,13 +336,23 @@ impl ReconcileStage {
             .flat_map(|instance| self.interfaces_of(instance, &own))
             .collect();
         let covered = self.covered(&wanted, &ours).await?;
-        let uncovered: Vec<_> = wanted
+        let mut interfaces: u64 = 0;
+        let mut starting: Vec<Running> = Vec::new();
+        for uncovered in wanted
             .into_iter()
             .filter(|wanted| !covered.contains(&wanted.interface_id))
-            .collect();
-        let interfaces = uncovered.len() as u64;
-        let mut starting: Vec<InstanceId> = uncovered.into_iter().map(|wanted| wanted.instance_id).collect();
-        starting.dedup();
+        {
+            interfaces += 1;
+            match starting.last_mut() {
+                Some(last) if last.instance_id == uncovered.instance_id => {
+                    last.interface_ids.push(uncovered.interface_id);
+                }
+                _ => starting.push(Running {
+                    instance_id: uncovered.instance_id,
+                    interface_ids: vec![uncovered.interface_id],
+                }),
+            }
+        }
         summary.instances += instances.len() as u64;
         summary.started += starting.len() as u64;
         tracing::info!(
@@ -352,8 +366,9 @@ impl ReconcileStage {
             summary,
             uncovered: starting
                 .chunks(EVENTS_AT_ONCE)
-                .map(<[InstanceId]>::to_vec)
+                .map(|events| events.iter().map(|event| event.instance_id.clone()).collect())
                 .collect(),
+            events: starting.chunks(EVENTS_AT_ONCE).map(<[Running]>::to_vec).collect(),
             wait_seconds: interfaces.div_ceil(SESSIONS_PER_SECOND),
         })
     }
