@@ -36,6 +36,8 @@ enum Fate {
     Throttled,
     ServerError,
     Conflict,
+    /// EC2 refuses the session, since the sensor cannot receive.
+    SensorDown,
     FailBefore,
     LoseAnswer,
     Slow(Duration),
@@ -157,6 +159,7 @@ impl Net {
             0 => Fate::Throttled,
             1 => Fate::ServerError,
             2 if call.action == "TransactWriteItems" => Fate::Conflict,
+            3 if changes_a_session(&call.action) => Fate::SensorDown,
             2 | 3 => Fate::FailBefore,
             4 | 5 => Fate::LoseAnswer,
             6 => Fate::Slow(Duration::from_millis(weather.random.u64(1_000..90_000))),
@@ -398,7 +401,7 @@ impl HttpConnector for Tap {
             match fate {
                 Fate::DieBefore => return die(invocation.as_deref()).await,
                 Fate::FailBefore => return Err(ConnectorError::io("the connection was refused".into())),
-                Fate::Throttled | Fate::ServerError | Fate::Conflict => {
+                Fate::Throttled | Fate::ServerError | Fate::Conflict | Fate::SensorDown => {
                     net.refuse_next(call.service, fate);
                     return inner.call(request).await;
                 }
@@ -431,6 +434,11 @@ impl Net {
                 action: "*".to_owned(),
                 fault: match fate {
                     Fate::Throttled => Fault::Throttle,
+                    Fate::SensorDown => Fault::Error {
+                        code: "InvalidTrafficMirrorTarget".to_owned(),
+                        message: "The interface ID does not exist".to_owned(),
+                        status: 400,
+                    },
                     _ => Fault::Unavailable,
                 },
                 times: 1,
@@ -444,6 +452,13 @@ impl Net {
             }
         }
     }
+}
+
+fn changes_a_session(action: &str) -> bool {
+    matches!(
+        action,
+        "CreateTrafficMirrorSession" | "ModifyTrafficMirrorSession"
+    )
 }
 
 /// The function's process ends here: it never sees what comes back.
