@@ -610,3 +610,60 @@ fn verdict(explanation: &Explanation, interface: &Interface, stack: &str) -> (Co
     };
     (Coverage::Uncovered, Some(reason))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn refusal(error: &str, count: u32) -> Refusal {
+        let refusal = json!({
+            "error": error, "because": format!("create-session failed with {error}: In EC2's words"),
+            "at": "2026-01-01T00:00:00Z", "count": count,
+        });
+        serde_json::from_value(refusal).unwrap()
+    }
+
+    #[test]
+    fn what_ec2_refuses_is_told_with_its_words_and_what_comes_next() {
+        let instance = json!({"InstanceId": "i-00000000000000001"});
+        let instance: Instance = serde_json::from_value(instance).unwrap();
+        let (state, reason) = refused(&refusal("SourceNotMirrorable", 3), &instance);
+        assert!(state == Coverage::NotMirrorable && reason.unwrap().contains("In EC2's words"));
+        for (count, times) in [(1, "once"), (3, "3 times in a row")] {
+            let (state, reason) = refused(&refusal("SessionRefused", count), &instance);
+            let reason = reason.unwrap();
+            assert_eq!(state, Coverage::Uncovered);
+            for part in [
+                times,
+                "In EC2's words",
+                "`mirrorstep trigger i-00000000000000001`",
+            ] {
+                assert!(reason.contains(part), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sensor_that_is_down_is_told_with_ec2s_words() {
+        let sensor = Sensor {
+            target_id: "tmt-00000000000000001".to_owned(),
+            zones: vec!["us-east-1a".to_owned()],
+            kind: "network-interface",
+            sessions: 0,
+            assignments: 0,
+            external: 0,
+            capacity: None,
+            full_until: None,
+            down_until: Some(Timestamp::UNIX_EPOCH),
+            down_because: Some("In EC2's words".to_owned()),
+            draining: false,
+            missing: false,
+        };
+        assert_eq!(
+            sensor.note(),
+            "down, tried again at 1970-01-01T00:00:00Z: In EC2's words"
+        );
+    }
+}

@@ -155,17 +155,18 @@ impl Net {
         if weather.random.f64() >= share {
             return Fate::Well;
         }
-        match weather.random.u8(0..10) {
+        let kinds = if changes_a_session(&call.action) { 12 } else { 10 };
+        match weather.random.u8(0..kinds) {
             0 => Fate::Throttled,
             1 => Fate::ServerError,
             2 if call.action == "TransactWriteItems" => Fate::Conflict,
-            3 if changes_a_session(&call.action) => Fate::SensorDown,
             2 | 3 => Fate::FailBefore,
             4 | 5 => Fate::LoseAnswer,
             6 => Fate::Slow(Duration::from_millis(weather.random.u64(1_000..90_000))),
             7 => Fate::DieBefore,
             8 => Fate::DieDuring,
-            _ => Fate::DieAfter,
+            9 => Fate::DieAfter,
+            _ => Fate::SensorDown,
         }
     }
 
