@@ -9,8 +9,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::SessionSettings;
+use crate::error::ErrorName;
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
 use crate::pipeline::ObservedSession;
+
+mod load;
+mod refusal;
+
+pub use load::{LEFT_ALONE_FOR, LeftAlone, SensorLoad, Trouble};
+pub use refusal::Refusal;
 
 /// The bond between an interface and the sensor that it is mirrored to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +50,16 @@ pub struct Assignment {
     /// The session, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+    /// When the interface was attached to its instance, as EC2 showed it before the reservation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_at: Option<Timestamp>,
     /// Why it was released, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_because: Option<String>,
+    /// That EC2 refuses the interface's sessions, as attached as it is: from the first refusal until a session is
+    /// created, or the interface is attached anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
     /// The execution of the last event.
     pub execution_arn: String,
     /// The time of the last event.
@@ -116,6 +130,9 @@ pub enum Change {
         /// Bytes of each packet, where a limit is configured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         packet_length: Option<i32>,
+        /// When the interface was attached to the instance, where EC2 shows it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attached_at: Option<Timestamp>,
     },
     /// The session was created.
     Activated {
@@ -156,6 +173,9 @@ pub enum Change {
     Released {
         /// Why.
         reason: String,
+        /// The error under which EC2 refused the interface, where that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<ErrorName>,
     },
 }
 
@@ -199,6 +219,7 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 filter_id,
                 virtual_network_id,
                 packet_length,
+                attached_at,
             },
             before,
         ) if in_order
@@ -218,7 +239,9 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 virtual_network_id: *virtual_network_id,
                 packet_length: *packet_length,
                 session_id: None,
+                attached_at: *attached_at,
                 released_because: None,
+                refusal: before.and_then(|before| before.refusal_on(instance_id, *attached_at).cloned()),
                 execution_arn: event.execution_arn.clone(),
                 changed_at: event.at,
             })
@@ -253,7 +276,9 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 virtual_network_id: *virtual_network_id,
                 packet_length: *packet_length,
                 session_id: Some(session_id.clone()),
+                attached_at: None,
                 released_because: None,
+                refusal: None,
                 execution_arn: event.execution_arn.clone(),
                 changed_at: event.at,
             })
@@ -276,19 +301,26 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
                 state: AssignmentState::Active,
                 version: event.version,
                 session_id: Some(session_id.clone()),
+                refusal: None,
                 execution_arn: event.execution_arn.clone(),
                 changed_at: event.at,
                 ..before.clone()
             })
         }
-        (Change::Released { reason }, Some(before)) if in_order && before.is_live() => Ok(Assignment {
-            state: AssignmentState::Released,
-            version: event.version,
-            released_because: Some(reason.clone()),
-            execution_arn: event.execution_arn.clone(),
-            changed_at: event.at,
-            ..before.clone()
-        }),
+        (Change::Released { reason, refused }, Some(before)) if in_order && before.is_live() => {
+            Ok(Assignment {
+                state: AssignmentState::Released,
+                version: event.version,
+                released_because: Some(reason.clone()),
+                refusal: match refused {
+                    Some(error) => Some(Refusal::after(before.refusal.as_ref(), *error, reason, event.at)),
+                    None => before.refusal.clone(),
+                },
+                execution_arn: event.execution_arn.clone(),
+                changed_at: event.at,
+                ..before.clone()
+            })
+        }
         (Change::Reserved { .. }, _) => Err(impossible("reserved")),
         (Change::Activated { .. }, _) => Err(impossible("activated")),
         (Change::Adopted { .. }, _) => Err(impossible("adopted")),
@@ -310,6 +342,8 @@ pub struct NewReservation<'a> {
     pub used_session_numbers: &'a [i32],
     /// The session's fixed parameters.
     pub settings: &'a SessionSettings,
+    /// When the interface was attached to the instance, where EC2 shows it.
+    pub attached_at: Option<Timestamp>,
     /// The execution that asks.
     pub execution_arn: &'a str,
     /// Now.
@@ -356,6 +390,7 @@ impl NewReservation<'_> {
                 filter_id: self.settings.filter_id.clone(),
                 virtual_network_id: self.settings.virtual_network_id,
                 packet_length: self.settings.packet_length,
+                attached_at: self.attached_at,
             },
         }
     }
@@ -371,9 +406,6 @@ pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// How long an execution may hold a reservation before another may take it as abandoned: longer than the
 /// retries of one state.
 pub const RESERVATION_LIFETIME: SignedDuration = SignedDuration::from_mins(45);
-
-/// How long a sensor counts as full after EC2 said so.
-pub const FULL_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// What to do about a live assignment that stands where a new one was to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -407,41 +439,6 @@ pub fn judge(found: &Assignment, observed_at: Timestamp, acceptable: bool, now: 
         }
         AssignmentState::Reserved => Standing::Busy,
         AssignmentState::Released => Standing::Void("released".to_owned()),
-    }
-}
-
-/// What the ledger knows of a sensor's load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SensorLoad {
-    /// `tmt-…`.
-    pub target_id: TargetId,
-    /// Live assignments of this ledger.
-    pub sessions: u64,
-    /// Sessions in EC2 that are not this ledger's.
-    pub external: u64,
-    /// Until when the sensor counts as full, in milliseconds since 1970. Absent where it never was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_until: Option<i64>,
-    /// Whether a person drains the sensor: it takes no new sessions.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub draining: bool,
-}
-
-impl SensorLoad {
-    /// All sessions of the sensor, whoever made them.
-    pub fn total(&self) -> u64 {
-        self.sessions + self.external
-    }
-
-    /// Whether EC2 said so recently that the sensor takes no more sessions.
-    pub fn is_full(&self, now: Timestamp) -> bool {
-        self.full_until.is_some_and(|until| until > now.as_millisecond())
-    }
-
-    /// Whether it may be picked: neither full nor draining.
-    pub fn takes_sessions(&self, now: Timestamp) -> bool {
-        !self.draining && !self.is_full(now)
     }
 }
 

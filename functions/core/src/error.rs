@@ -1,5 +1,6 @@
 //! Errors are names: what a stage fails with is what the state machine's `Retry` and `Catch` match.
 
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 
 /// Every name that a stage can fail with. It is the `errorType` of the Lambda function's error, and so the
@@ -26,8 +27,14 @@ pub enum ErrorName {
     /// What the reservation rested on has changed: it was released meanwhile, or another session took its
     /// number. Release it and start over from the existing sessions.
     ReservationStale,
+    /// EC2 refuses the session for now: the interface is not shown attached to a running instance yet, or its session
+    /// number is taken by a session that is not shown. Look again soon.
+    InterfaceNotReady,
     /// EC2 refuses the interface as a mirror source.
     SourceNotMirrorable,
+    /// EC2 refuses the session, and it is not known why: the message has EC2's own words. It is taken as this
+    /// interface's, until a person has looked.
+    SessionRefused,
     /// Every candidate was rejected. The message is JSON with each rejection.
     NoEligibleSensor,
     /// An AWS quota is reached: a person must raise it or make room.
@@ -53,7 +60,9 @@ impl ErrorName {
             Self::SensorDown => "SensorDown",
             Self::SensorUncounted => "SensorUncounted",
             Self::ReservationStale => "ReservationStale",
+            Self::InterfaceNotReady => "InterfaceNotReady",
             Self::SourceNotMirrorable => "SourceNotMirrorable",
+            Self::SessionRefused => "SessionRefused",
             Self::NoEligibleSensor => "NoEligibleSensor",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::AccessDenied => "AccessDenied",
@@ -62,11 +71,18 @@ impl ErrorName {
         }
     }
 
+    /// The error of this name, if it is one that a stage fails with.
+    pub fn named(name: &str) -> Option<Self> {
+        let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+
     /// Whether the workflow gives up at once and a person must act.
     pub fn needs_a_person(self) -> bool {
         matches!(
             self,
             Self::NoEligibleSensor
+                | Self::SessionRefused
                 | Self::QuotaExceeded
                 | Self::AccessDenied
                 | Self::InvalidConfiguration

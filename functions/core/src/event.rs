@@ -1,9 +1,10 @@
 //! The events that start the workflows.
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::error::{ErrorName, StageError};
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, InterfaceId};
 
 /// The `detail-type` of the event (EC2 user guide, "Instance state change events").
 const DETAIL_TYPE: &str = "EC2 Instance State-change Notification";
@@ -38,6 +39,19 @@ pub fn instance_of_event(envelope: &Value, states: &[&str]) -> Result<(InstanceI
     Ok((instance, state.to_owned()))
 }
 
+/// The interfaces that the event is about, where it names some: else it is about all of its instance's.
+pub fn interfaces_of_event(envelope: &Value) -> Result<Option<Vec<InterfaceId>>, StageError> {
+    match envelope.pointer("/detail/interface-ids") {
+        None | Some(Value::Null) => Ok(None),
+        Some(ids) => Vec::deserialize(ids).map(Some).map_err(|error| {
+            StageError::new(
+                ErrorName::InvalidEvent,
+                format!("the event's detail.interface-ids: {error}; it takes a list of interface ids, or is left out"),
+            )
+        }),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -52,6 +66,24 @@ mod tests {
             "region": "us-east-1", "resources": ["arn:aws:ec2:us-east-1:123456789012:instance/i-abcd1111"],
             "detail": {"instance-id": "i-abcd1111", "state": "running"}
         })
+    }
+
+    #[test]
+    fn an_event_is_about_the_interfaces_that_it_names_or_all() {
+        let of = |ids: Value| {
+            let mut named = envelope();
+            named["detail"]["interface-ids"] = ids;
+            interfaces_of_event(&named)
+        };
+        assert_eq!(interfaces_of_event(&envelope()).unwrap(), None);
+        assert_eq!(of(Value::Null).unwrap(), None);
+        let named = of(json!(["eni-0123456789abcdef0"])).unwrap().unwrap();
+        assert_eq!(named, ["eni-0123456789abcdef0".parse().unwrap()]);
+        for wrong in [json!("eni-0123456789abcdef0"), json!(["i-abcd1111"]), json!([7])] {
+            let error = of(wrong).unwrap_err();
+            assert_eq!(error.name, ErrorName::InvalidEvent);
+            assert!(error.message.contains("interface-ids"), "{error}");
+        }
     }
 
     #[test]

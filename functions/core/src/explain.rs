@@ -125,15 +125,9 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let loads: Vec<SensorLoad> = candidacy
         .candidates
         .iter()
-        .map(|candidate| SensorLoad {
-            sessions: sessions
-                .get(candidate.target_id.as_str())
-                .copied()
-                .unwrap_or_default(),
-            target_id: candidate.target_id.clone(),
-            external: 0,
-            full_until: None,
-            draining: false,
+        .map(|candidate| {
+            let sessions = sessions.get(candidate.target_id.as_str()).copied();
+            SensorLoad::new(candidate.target_id.clone(), sessions.unwrap_or_default(), 0)
         })
         .collect();
     let candidates = candidacy

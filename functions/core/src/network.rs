@@ -4,6 +4,7 @@
 //! `aws ec2 describe-…` reads as it is, and is written likewise. Members that no rule uses are not kept. A member
 //! that EC2 leaves out is an empty list, an empty text or `None`, and such a member is not written.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A tag of an AWS object.
@@ -51,6 +52,9 @@ pub struct InstanceNetworkInterface {
     /// `interface`, `efa`, `trunk`, `branch`, …
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub interface_type: String,
+    /// How it is attached to the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attachment>,
 }
 
 /// A network interface (`DescribeNetworkInterfaces`).
@@ -96,6 +100,19 @@ pub struct Attachment {
     /// The instance, where it is one: a load balancer's interface has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    /// `attaching`, `attached`, `detaching` or `detached`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When it was attached, as RFC 3339 writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attach_time: Option<String>,
+}
+
+impl Attachment {
+    /// When it was attached. `None` where EC2 does not show it.
+    pub fn attached_at(&self) -> Option<Timestamp> {
+        self.attach_time.as_deref()?.parse().ok()
+    }
 }
 
 /// A security group that an interface belongs to.

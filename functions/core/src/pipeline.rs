@@ -217,6 +217,10 @@ pub struct Source {
     pub vpc_id: String,
     /// The security groups that it is a member of: rules with a group as source match by these.
     pub groups: Vec<String>,
+    /// When it was attached to its instance, where EC2 shows it. No rule looks at it: the ledger remembers what EC2
+    /// refuses by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_at: Option<Timestamp>,
 }
 
 impl Source {
@@ -413,6 +417,9 @@ pub struct ReleaseRequest {
     pub assignment: Assignment,
     /// The name of the error that leads here, such as `SensorFull`.
     pub error: String,
+    /// What it says, EC2's words in it.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// What `release-instance` did.

@@ -300,6 +300,17 @@ pub struct Reconcile {
     pub summary: Summary,
 }
 
+/// The detail of an event that has an instance's interfaces mirrored: these, and not what covers itself or what EC2 has
+/// refused lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state", rename = "running")]
+pub struct Running {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Those of its interfaces that nothing covers.
+    pub interface_ids: Vec<InterfaceId>,
+}
+
 /// What `reconcile` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -309,8 +320,12 @@ pub struct Reconciled {
     pub next: Option<Step>,
     /// What was done so far.
     pub summary: Summary,
-    /// The instances with an interface that nothing covers, in tens: as many as one `PutEvents` takes.
+    /// The instances with an interface that nothing covers, in tens: as many as one `PutEvents` takes. An execution that
+    /// began before there were `events` reads them here.
     pub uncovered: Vec<Vec<InstanceId>>,
+    /// The same, as the detail of the event that starts each of them.
+    #[serde(default)]
+    pub events: Vec<Vec<Running>>,
     /// How long EC2 needs for these at the rate that it allows, in seconds.
     pub wait_seconds: u64,
 }

@@ -10,7 +10,7 @@ use mirrorstep_core::assignment::{
     SensorLoad, Standing, apply, judge, least_loaded,
 };
 use mirrorstep_core::config::SessionSettings;
-use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, TargetId};
 use proptest::prelude::*;
 
 fn interface(number: usize) -> InterfaceId {
@@ -44,6 +44,7 @@ fn reserve(before: Option<&Assignment>, target_id: &TargetId, used: &[i32], exec
         target_id,
         used_session_numbers: used,
         settings: &settings(),
+        attached_at: None,
         execution_arn: execution,
         at: at(100),
     }
@@ -75,6 +76,7 @@ fn released(version: u64) -> LedgerEvent {
         version,
         Change::Released {
             reason: "terminated".into(),
+            refused: None,
         },
     )
 }
@@ -288,13 +290,7 @@ fn a_live_assignment_is_judged_by_what_is_known_since() {
 }
 
 fn load(number: usize, sessions: u64, external: u64) -> SensorLoad {
-    SensorLoad {
-        target_id: target(number),
-        sessions,
-        external,
-        full_until: None,
-        draining: false,
-    }
+    SensorLoad::new(target(number), sessions, external)
 }
 
 fn pick(candidates: &[(usize, bool)], loads: &[SensorLoad]) -> Option<TargetId> {
@@ -329,7 +325,6 @@ fn a_remote_sensor_is_picked_only_where_no_local_one_has_room() {
     let full_local = [
         SensorLoad {
             full_until: Some(at(101).as_millisecond()),
-            draining: false,
             ..load(1, 0, 0)
         },
         load(2, 9, 0),
@@ -342,12 +337,156 @@ fn a_sensor_is_full_until_its_time_is_over() {
     let full_until = |second| {
         [SensorLoad {
             full_until: Some(at(second).as_millisecond()),
-            draining: false,
             ..load(1, 0, 0)
         }]
     };
     assert_eq!(pick(&[(1, true)], &full_until(101)), None);
     assert_eq!(pick(&[(1, true)], &full_until(100)), Some(target(1)));
+}
+
+#[test]
+fn a_sensor_is_down_until_its_time_is_over() {
+    let down_until = |second| {
+        [SensorLoad {
+            down_until: Some(at(second).as_millisecond()),
+            ..load(1, 0, 0)
+        }]
+    };
+    assert_eq!(pick(&[(1, true)], &down_until(101)), None);
+    assert_eq!(pick(&[(1, true)], &down_until(100)), Some(target(1)));
+}
+
+/// EC2 refuses the interface `times` times in a row, once an hour, on this instance and with this attachment.
+fn refused(
+    mut before: Option<Assignment>,
+    times: u32,
+    on: &InstanceId,
+    attached_at: Option<i64>,
+) -> Assignment {
+    for _ in 0..times {
+        let version = before.as_ref().map_or(0, |before| before.version);
+        let now = before.as_ref().map_or(at(100), |before| {
+            before.changed_at + SignedDuration::from_hours(1)
+        });
+        let reservation = NewReservation {
+            interface_id: &interface(1),
+            instance_id: on,
+            target_id: &target(1),
+            used_session_numbers: &[],
+            settings: &settings(),
+            attached_at: attached_at.map(at),
+            execution_arn: "execution",
+            at: now,
+        };
+        let reserved = apply(before.as_ref(), &reservation.event(before.as_ref())).unwrap();
+        let release = LedgerEvent {
+            at: now,
+            ..event(
+                version + 2,
+                Change::Released {
+                    reason: "refused".into(),
+                    refused: Some(ErrorName::SessionRefused),
+                },
+            )
+        };
+        before = Some(apply(Some(&reserved), &release).unwrap());
+    }
+    before.unwrap()
+}
+
+#[test]
+fn an_interface_that_is_refused_again_is_left_alone_for_longer_and_at_most_for_a_day() {
+    let mut before = None;
+    for (times, hours) in (1..).zip([1, 2, 4, 8, 16, 24, 24, 24]) {
+        let after = refused(before.take(), 1, &instance(), Some(5));
+        let refusal = after.refusal.clone().unwrap();
+        assert_eq!((refusal.count, refusal.at), (times, after.changed_at));
+        assert_eq!(
+            refusal.asked_again_at(),
+            after.changed_at + SignedDuration::from_hours(hours)
+        );
+        before = Some(after);
+    }
+}
+
+#[test]
+fn a_refusal_is_remembered_over_other_ends_of_a_reservation_until_a_session_is_created() {
+    let twice = refused(None, 2, &instance(), Some(5));
+    let again = NewReservation {
+        interface_id: &interface(1),
+        instance_id: &instance(),
+        target_id: &target(2),
+        used_session_numbers: &[],
+        settings: &settings(),
+        attached_at: Some(at(5)),
+        execution_arn: "execution",
+        at: at(9000),
+    };
+    let reserved = apply(Some(&twice), &again.event(Some(&twice))).unwrap();
+    assert_eq!(reserved.refusal, twice.refusal);
+    // The sensor was full, say.
+    let given_back = apply(Some(&reserved), &released(reserved.version + 1)).unwrap();
+    assert_eq!(given_back.refusal, twice.refusal);
+    assert_eq!(
+        refused(Some(given_back), 1, &instance(), Some(5))
+            .refusal
+            .unwrap()
+            .count,
+        3
+    );
+    let active = apply(Some(&reserved), &activated(reserved.version + 1)).unwrap();
+    assert_eq!(active.refusal, None);
+    let gone = apply(Some(&active), &released(active.version + 1)).unwrap();
+    assert_eq!(
+        refused(Some(gone), 1, &instance(), Some(5))
+            .refusal
+            .unwrap()
+            .count,
+        1
+    );
+}
+
+#[test]
+fn a_refusal_holds_until_the_interface_is_attached_anew() {
+    let other: InstanceId = "i-00000000000000002".parse().unwrap();
+    let twice = refused(None, 2, &instance(), Some(5));
+    assert!(twice.refusal_on(&instance(), Some(at(5))).is_some());
+    assert!(
+        twice.refusal_on(&instance(), None).is_some(),
+        "EC2 does not show when"
+    );
+    assert!(twice.refusal_on(&instance(), Some(at(6))).is_none());
+    assert!(twice.refusal_on(&other, Some(at(5))).is_none());
+    // And then it begins again at one.
+    for (instance, attached_at) in [(&instance(), 6), (&other, 5)] {
+        let anew = refused(Some(twice.clone()), 1, instance, Some(attached_at));
+        assert_eq!(anew.refusal.unwrap().count, 1);
+    }
+    // It was not known when it was attached: what came after the refusal is another attachment.
+    let unknown = refused(None, 1, &instance(), None);
+    assert!(unknown.refusal_on(&instance(), Some(at(100))).is_some());
+    assert!(unknown.refusal_on(&instance(), Some(at(101))).is_none());
+}
+
+#[test]
+fn what_was_written_before_refusals_were_remembered_is_read() {
+    let released = serde_json::json!({
+        "interfaceId": interface(1), "version": 2, "at": at(100), "executionArn": "execution",
+        "change": {"kind": "released", "reason": "create-session failed with SourceNotMirrorable"},
+    });
+    let released: LedgerEvent = serde_json::from_value(released).unwrap();
+    let [reserved, ..] = states();
+    let mut written = serde_json::to_value(&reserved).unwrap();
+    let written = written.as_object_mut().unwrap();
+    assert!(
+        !written.contains_key("attachedAt") && !written.contains_key("refusal"),
+        "{written:?}"
+    );
+    let gone = apply(Some(&reserved), &released).unwrap();
+    assert_eq!(gone.refusal, None);
+    let load = serde_json::json!({"targetId": target(1), "sessions": 1, "external": 0, "fullUntil": 7});
+    let load: SensorLoad = serde_json::from_value(load).unwrap();
+    assert!(load.takes_sessions(at(100)));
 }
 
 #[test]
@@ -373,7 +512,7 @@ proptest! {
         order in any::<bool>(),
     ) {
         let loads: Vec<_> = sensors.iter().enumerate().map(|(number, (sessions, external, full, _))| SensorLoad {
-            full_until: full.then(|| at(101).as_millisecond()), draining: false, ..load(number, *sessions, *external)
+            full_until: full.then(|| at(101).as_millisecond()), ..load(number, *sessions, *external)
         }).collect();
         let mut candidates: Vec<_> = sensors.iter().enumerate().map(|(number, sensor)| (number, sensor.3)).collect();
         let picked = pick(&candidates, &loads);

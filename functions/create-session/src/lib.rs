@@ -6,6 +6,7 @@
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::pipeline::{CreatedSession, Invocation, Picked, Stage};
 use mirrorstep_core::{ErrorName, SessionId, StageError};
+use mirrorstep_ec2::refusals::Class;
 use mirrorstep_ec2::{CreateRefusal, Ec2, Refusal};
 use mirrorstep_ledger::{Activation, Ledger};
 
@@ -77,26 +78,66 @@ impl CreateSession {
                 ),
             ));
         }
-        if refusal.number_in_use {
-            return Err(StageError::new(
-                ErrorName::Ec2Unavailable,
-                format!("{}; EC2 does not show that session yet", refusal.error.message),
-            ));
+        match refusal.class {
+            Some(Class::NotMirrorable) => self.not_mirrorable(reserved, refusal.error).await,
+            // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so.
+            Some(Class::SourceIsTarget) | None => self.source_is_target(reserved, refusal.error).await,
+            Some(_) => Err(refusal.error),
         }
-        // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so.
+    }
+
+    /// EC2 says that the interface must be attached to a supported instance. Its type is at fault only where the
+    /// interface is attached to an instance that runs: else it is not attached yet, or not any more.
+    async fn not_mirrorable(
+        &self,
+        reserved: &Assignment,
+        refusal: StageError,
+    ) -> Result<SessionId, StageError> {
+        let (interface, instance) = (&reserved.interface_id, &reserved.instance_id);
+        let shown = self.ec2.instance(instance).await?;
+        let attachment = shown.as_ref().and_then(|shown| {
+            let mut interfaces = shown.network_interfaces.iter();
+            let own = interfaces.find(|shown| shown.network_interface_id == interface.as_str())?;
+            Some(own.attachment.as_ref()?.status.as_deref().unwrap_or_default())
+        });
+        let state = shown.as_ref().map(|shown| shown.state.name.as_str());
+        let (name, what) = match (attachment, state) {
+            (Some("attached"), Some("running")) => return Err(refusal),
+            (None | Some("detached"), _) => (
+                ErrorName::InstanceNotFound,
+                format!("it is not attached to {instance} any more"),
+            ),
+            (_, Some("stopping" | "stopped" | "shutting-down" | "terminated")) => (
+                ErrorName::InstanceNotFound,
+                format!("{instance} is {}", state.unwrap_or_default()),
+            ),
+            (Some(attachment), _) => (
+                ErrorName::InterfaceNotReady,
+                format!(
+                    "its attachment to {instance} is `{attachment}`, and {instance} is `{}`",
+                    state.unwrap_or_default()
+                ),
+            ),
+        };
+        Err(StageError::new(name, format!("{}; {what}", refusal.message)))
+    }
+
+    async fn source_is_target(
+        &self,
+        reserved: &Assignment,
+        refusal: StageError,
+    ) -> Result<SessionId, StageError> {
         let interface = &reserved.interface_id;
-        if refusal.error.name == ErrorName::InvalidConfiguration
-            && let Some(target) = self.ec2.target_at(interface).await?
-        {
-            return Err(StageError::new(
+        Err(match self.ec2.target_at(interface).await? {
+            Some(target) => StageError::new(
                 ErrorName::SourceNotMirrorable,
                 format!(
                     "interface {interface} is traffic mirror target {} itself, though none of the configured ones: {}",
-                    target.traffic_mirror_target_id, refusal.error.message
+                    target.traffic_mirror_target_id, refusal.message
                 ),
-            ));
-        }
-        Err(refusal.error)
+            ),
+            None => refusal,
+        })
     }
 
     /// The reservation was released while its session was being created: no assignment stands for that session,

@@ -1,5 +1,6 @@
 //! From the SDK's types to the core's. A member that EC2 leaves out becomes the core type's empty value.
 
+use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types as sdk;
 use mirrorstep_core::network as core;
 use mirrorstep_core::pipeline::ObservedSession;
@@ -14,6 +15,11 @@ fn tags(tags: Option<Vec<sdk::Tag>>) -> Vec<core::Tag> {
             })
         })
         .collect()
+}
+
+/// A time as RFC 3339 writes it.
+fn time(time: DateTime) -> String {
+    time.to_string()
 }
 
 pub(crate) fn reservation(reservation: sdk::Reservation) -> Vec<core::Instance> {
@@ -42,6 +48,11 @@ fn instance(instance: sdk::Instance) -> core::Instance {
             .map(|interface| core::InstanceNetworkInterface {
                 network_interface_id: interface.network_interface_id.unwrap_or_default(),
                 interface_type: interface.interface_type.unwrap_or_default(),
+                attachment: interface.attachment.map(|attachment| core::Attachment {
+                    instance_id: None,
+                    status: attachment.status.map(|status| status.as_str().to_owned()),
+                    attach_time: attachment.attach_time.map(time),
+                }),
             })
             .collect(),
         tags: tags(instance.tags),
@@ -106,6 +117,8 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
             .collect(),
         attachment: interface.attachment.map(|a| core::Attachment {
             instance_id: a.instance_id,
+            status: a.status.map(|status| status.as_str().to_owned()),
+            attach_time: a.attach_time.map(time),
         }),
         tag_set: tags(interface.tag_set),
     }

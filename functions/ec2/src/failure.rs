@@ -4,8 +4,11 @@ use std::error::Error;
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use mirrorstep_core::assignment::{Assignment, Trouble};
 use mirrorstep_core::error::{ServiceFailure, classify};
-use mirrorstep_core::{ErrorName, StageError};
+use mirrorstep_core::{ErrorName, SessionId, StageError};
+
+use crate::refusals::{Action, Class, class_of};
 
 fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> ServiceFailure {
     classify(
@@ -87,132 +90,166 @@ impl From<DescribeError> for StageError {
     }
 }
 
-/// Whether EC2 says that the object does not exist.
+/// Whether EC2 says that the object does not exist: in any of its spellings (EC2 API reference, "Error codes",
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
 pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    error.code().is_some_and(|code| {
-        code.to_ascii_lowercase().ends_with(".notfound") || code.to_ascii_lowercase().ends_with("notfound")
-    })
+    let code = error.code().unwrap_or_default().to_ascii_lowercase();
+    ["notfound", "nofound", "notfoundexception"]
+        .iter()
+        .any(|ending| code.ends_with(ending))
 }
 
 /// Why EC2 did not create a session.
 #[derive(Debug, Clone)]
 pub enum CreateRefusal {
-    /// EC2 did not decide, or says that the caller may not: what the interface's sessions are changes nothing.
+    /// EC2 did not decide: what the interface's sessions are changes nothing.
     Undecided(StageError),
-    /// EC2 decided against it. What it means depends on the sessions that the interface has.
+    /// EC2 decided against it. What it means depends on what EC2 shows.
     Refused(Refusal),
 }
 
 /// A decision of EC2's against a session.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// What it means if no session of the interface explains it.
+    /// What it is about. `None` where that is not known.
+    pub class: Option<Class>,
+    /// What it means if nothing that EC2 shows explains it.
     pub error: StageError,
-    /// The message says that the session number is taken.
-    pub number_in_use: bool,
 }
 
 /// Why EC2 did not move a session to another target.
 #[derive(Debug, Clone)]
 pub enum MoveRefusal {
-    /// The target takes no more sessions: EC2's words.
-    Full(String),
+    /// It is the target's own trouble: EC2's words.
+    Sensor(Trouble, String),
     /// There is no such session any more.
     Gone,
     /// Anything else.
     Other(DescribeError),
 }
 
+/// What EC2's answer is about. `Err` where it has not decided.
+fn class<E>(action: Action, error: &SdkError<E, HttpResponse>) -> Result<Option<Class>, DescribeError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match kind(error) {
+        ServiceFailure::Refused => Ok(class_of(action, error.code(), error.message())),
+        ServiceFailure::AccessDenied => Ok(Some(Class::Permission)),
+        ServiceFailure::Throttled | ServiceFailure::Unavailable => {
+            Err(describe_error(action.as_str(), error))
+        }
+    }
+}
+
 pub(crate) fn of_move<E>(error: &SdkError<E, HttpResponse>) -> MoveRefusal
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match error.code().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "trafficmirrorsourcespertargetlimitexceeded" | "trafficmirrorsessionspertargetlimitexceeded" => {
-            MoveRefusal::Full(words(error))
-        }
-        "invalidtrafficmirrorsessionid.notfound" => MoveRefusal::Gone,
-        _ => MoveRefusal::Other(describe_error("ModifyTrafficMirrorSession", error)),
+    let other = || MoveRefusal::Other(describe_error(Action::Modify.as_str(), error));
+    match class(Action::Modify, error) {
+        Ok(Some(Class::Full)) => MoveRefusal::Sensor(Trouble::Full, words(error)),
+        Ok(Some(Class::SensorDown)) => MoveRefusal::Sensor(Trouble::Down, words(error)),
+        // A session goes with its interface.
+        Ok(Some(Class::SessionGone | Class::InterfaceGone)) => MoveRefusal::Gone,
+        Ok(_) | Err(_) => other(),
     }
 }
 
-/// What it means that `CreateTrafficMirrorSession` failed (EC2 API reference, "Error codes").
-pub(crate) fn of_create<E>(
-    error: &SdkError<E, HttpResponse>,
-    assignment: &mirrorstep_core::assignment::Assignment,
-) -> CreateRefusal
+/// What it means that `CreateTrafficMirrorSession` failed.
+pub(crate) fn of_create<E>(error: &SdkError<E, HttpResponse>, assignment: &Assignment) -> CreateRefusal
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    if kind(error) != ServiceFailure::Refused {
-        return CreateRefusal::Undecided(describe_error("CreateTrafficMirrorSession", error).into());
-    }
+    let class = match class(Action::Create, error) {
+        Ok(class) => class,
+        Err(undecided) => return CreateRefusal::Undecided(undecided.into()),
+    };
     let words = words(error);
     let (interface, target, filter) = (
         &assignment.interface_id,
         &assignment.target_id,
         &assignment.filter_id,
     );
-    let message = error.message().unwrap_or_default().to_ascii_lowercase();
-    // Codes are compared without regard to case: EC2 writes both `…TargetId.NotFound` and `…TargetID.NotFound`.
-    let (name, message_of_ours) = match error.code().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "trafficmirrorsourcespertargetlimitexceeded" | "trafficmirrorsessionspertargetlimitexceeded" => (
+    let (name, message) = match class {
+        Some(Class::Full) => (
             ErrorName::SensorFull,
             format!("target {target} takes no more sessions: {words}"),
         ),
-        "trafficmirrorsessionsperinterfacelimitexceeded" => (
+        Some(Class::SensorDown) => (
+            ErrorName::SensorDown,
+            format!("target {target} cannot receive: {words}"),
+        ),
+        Some(Class::InterfaceQuota) => (
             ErrorName::QuotaExceeded,
             format!(
                 "interface {interface} has as many sessions as EC2 allows: {words}; delete one that is not needed"
             ),
         ),
-        "trafficmirrorsessionlimitexceeded" => (
+        Some(Class::AccountQuota) => (
             ErrorName::QuotaExceeded,
             format!(
                 "the account has as many traffic mirror sessions as EC2 allows in this Region: {words}; this quota \
                  cannot be raised: delete sessions that are not needed, or opt instances out"
             ),
         ),
-        "invalidnetworkinterfaceid.notfound" => (
+        Some(Class::InterfaceGone) => (
             ErrorName::InstanceNotFound,
             format!("EC2 does not show interface {interface}: {words}"),
         ),
-        "invalidtrafficmirrorfilterid.notfound" => (
+        Some(Class::Settings) => (
             ErrorName::InvalidConfiguration,
             format!(
-                "filter {filter} not found: {words}; set FilterId to a traffic mirror filter of this account and Region"
+                "filter {filter} not found: {words}; set FilterId, or the tag that names the filter, to a traffic \
+                 mirror filter of this account and Region"
             ),
         ),
-        "invalidtrafficmirrortargetid.notfound" => (
-            ErrorName::InvalidConfiguration,
+        Some(Class::Permission) => (
+            ErrorName::AccessDenied,
             format!(
-                "target {target} not found: {words}; check TargetIds, or share the target with this account by RAM"
+                "{action} is not allowed: {words}; allow ec2:{action} to this function's role",
+                action = Action::Create.as_str()
             ),
         ),
-        _ if message.contains("not support") || message.contains("unsupported") => (
+        Some(Class::NotMirrorable) => (
             ErrorName::SourceNotMirrorable,
             format!("EC2 refuses interface {interface} as a source: {words}"),
         ),
-        _ => (
-            ErrorName::InvalidConfiguration,
+        Some(Class::NumberTaken) => (
+            ErrorName::InterfaceNotReady,
             format!(
-                "EC2 refuses a session from {interface} to {target} with filter {filter}: {words}; check the \
-                 interface and the function's settings"
+                "EC2 refuses session number {} of {interface}: {words}; it does not show the session that has it",
+                assignment.session_number
             ),
+        ),
+        Some(Class::SourceIsTarget | Class::SessionGone) | None => (
+            ErrorName::SessionRefused,
+            format!("EC2 refuses a session from {interface} to {target} with filter {filter}: {words}"),
         ),
     };
     CreateRefusal::Refused(Refusal {
-        error: StageError::new(name, message_of_ours),
-        number_in_use: message.contains("already being used") || message.contains("already in use"),
+        class,
+        error: StageError::new(name, message),
     })
 }
 
-/// What it means that a call about one session failed.
-pub(crate) fn of_session<E>(
-    action: &'static str,
-    session: &mirrorstep_core::SessionId,
-    error: &SdkError<E, HttpResponse>,
-) -> StageError
+/// What it means that a session was not deleted. `Ok`: there is none.
+pub(crate) fn of_delete<E>(session: &SessionId, error: &SdkError<E, HttpResponse>) -> Result<(), StageError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match class(Action::Delete, error)? {
+        Some(Class::SessionGone) => Ok(()),
+        Some(Class::Permission) => Err(describe_error(Action::Delete.as_str(), error).into()),
+        _ => Err(StageError::new(
+            ErrorName::SessionRefused,
+            format!("EC2 refuses to delete session {session}: {}", words(error)),
+        )),
+    }
+}
+
+/// What it means that a session was not tagged.
+pub(crate) fn of_tags<E>(session: &SessionId, error: &SdkError<E, HttpResponse>) -> StageError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -225,6 +262,6 @@ where
             ),
         )
     } else {
-        describe_error(action, error).into()
+        describe_error("CreateTags", error).into()
     }
 }

@@ -7,6 +7,7 @@
 
 mod convert;
 mod failure;
+pub mod refusals;
 mod sessions;
 
 use std::collections::{BTreeSet, HashMap};

@@ -137,8 +137,7 @@ impl Ec2 {
             .await
         {
             Ok(_) => Ok(()),
-            Err(error) if failure::is_not_found(&error) => Ok(()),
-            Err(error) => Err(failure::of_session("DeleteTrafficMirrorSession", session, &error)),
+            Err(error) => failure::of_delete(session, &error),
         }
     }
 
@@ -167,6 +166,6 @@ impl Ec2 {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| failure::of_session("CreateTags", session, &error))
+            .map_err(|error| failure::of_tags(session, &error))
     }
 }

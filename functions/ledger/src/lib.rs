@@ -24,7 +24,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, apply};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, LeftAlone, apply};
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
@@ -47,6 +47,15 @@ pub enum Activation {
     Active(Assignment),
     /// The reservation is not the interface's live one any more. The assignment that stands instead, if any.
     Lost(Option<Assignment>),
+}
+
+/// What EC2 has refused, where a place is given back for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The session for the sensor's sake: the sensor is left alone for a while.
+    Sensor(LeftAlone),
+    /// The session under this name: it is remembered with the interface.
+    Interface(ErrorName),
 }
 
 /// What became of a release.
@@ -130,25 +139,31 @@ impl Ledger {
     }
 
     /// Gives a live assignment's place back, if it still stands at the given version. Made again, it finds its
-    /// own work and answers the same. With `full_until` the sensor counts as full until then.
+    /// own work and answers the same. What EC2 has refused, where that is why, is remembered.
     pub async fn release(
         &self,
         live: &Assignment,
         reason: &str,
-        full_until: Option<Timestamp>,
+        refused: Option<Refused>,
         execution_arn: &str,
     ) -> Result<Release, StageError> {
+        let (left_alone, refused) = match refused {
+            Some(Refused::Sensor(left_alone)) => (Some(left_alone), None),
+            Some(Refused::Interface(error)) => (None, Some(error)),
+            None => (None, None),
+        };
         let event = self.event_after(
             live,
             execution_arn,
             Change::Released {
                 reason: reason.to_owned(),
+                refused,
             },
         );
         for attempt in 0..Self::TRIES {
             let counter = Counter::Down {
                 target: &live.target_id,
-                full_until,
+                left_alone: left_alone.as_ref(),
             };
             match self.write(Some(live), &event, &[counter]).await? {
                 Ok(_) => return Ok(Release::Released),

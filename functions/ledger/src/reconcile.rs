@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, Select, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
-use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, SESSION_GRACE, SensorLoad};
+use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, LeftAlone, SESSION_GRACE, SensorLoad};
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{InstanceId, InterfaceId, StageError, TargetId};
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,7 @@ impl Ledger {
                 Some(gone) => vec![
                     Counter::Down {
                         target: &gone.target_id,
-                        full_until: None,
+                        left_alone: None,
                     },
                     taken,
                 ],
@@ -187,7 +187,7 @@ impl Ledger {
         let counters = [
             Counter::Down {
                 target: &active.target_id,
-                full_until: None,
+                left_alone: None,
             },
             Counter::Add { target },
         ];
@@ -238,7 +238,7 @@ impl Ledger {
         let counters = [
             Counter::Down {
                 target: &active.target_id,
-                full_until: None,
+                left_alone: None,
             },
             Counter::Up { read: &read, now },
         ];
@@ -252,19 +252,19 @@ impl Ledger {
         .await
     }
 
-    /// Takes a move back that EC2 has refused for this reason. With `full_until` the sensor counts as full until then.
+    /// Takes a move back that EC2 has refused for this reason. The sensor is left alone for a while, if that is given.
     pub async fn move_back(
         &self,
         moved: &Assignment,
         target: &TargetId,
-        full_until: Option<Timestamp>,
+        left_alone: Option<&LeftAlone>,
         reason: &str,
         execution_arn: &str,
     ) -> Result<Option<Assignment>, StageError> {
         let counters = [
             Counter::Down {
                 target: &moved.target_id,
-                full_until,
+                left_alone,
             },
             Counter::Add { target },
         ];

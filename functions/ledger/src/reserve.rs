@@ -28,6 +28,8 @@ pub struct ReserveRequest<'a> {
     pub settings: &'a SessionSettings,
     /// When EC2 was asked for the interface's sessions, and showed none that counts.
     pub observed_at: Timestamp,
+    /// When the interface was attached to the instance, where EC2 shows it.
+    pub attached_at: Option<Timestamp>,
     /// The execution that asks.
     pub execution_arn: &'a str,
 }
@@ -44,7 +46,7 @@ pub enum Reservation {
     },
     /// The interface has an active assignment.
     Mirrored(Assignment),
-    /// Every candidate is full.
+    /// Every candidate is full, down or draining.
     Full(Vec<SensorLoad>),
     /// These candidates have never been counted.
     Uncounted(Vec<TargetId>),
@@ -90,6 +92,7 @@ impl Ledger {
                 target_id: &read.target_id,
                 used_session_numbers: request.used_session_numbers,
                 settings: request.settings,
+                attached_at: request.attached_at,
                 execution_arn: request.execution_arn,
                 at: now,
             }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, LedgerEvent, SensorLoad};
+use mirrorstep_core::assignment::{Assignment, LedgerEvent, LeftAlone, SensorLoad, Trouble};
 use mirrorstep_core::{ErrorName, StageError, TargetId};
 
 use crate::items::{self, Item};
@@ -13,14 +13,14 @@ use crate::items::{self, Item};
 /// How a transition changes its sensor's counter, and what it asks of it.
 #[derive(Clone, Copy)]
 pub(crate) enum Counter<'a> {
-    /// One more, if the load is not above what was read and the sensor is not full.
+    /// One more, if the load is not above what was read and the sensor is not left alone.
     Up { read: &'a SensorLoad, now: Timestamp },
     /// One more, whatever the load is: the session exists already. A sensor that is not in the ledger is entered.
     Add { target: &'a TargetId },
-    /// One less. The sensor counts as full until then, if a time is given.
+    /// One less. The sensor is left alone for a while, if that is given.
     Down {
         target: &'a TargetId,
-        full_until: Option<Timestamp>,
+        left_alone: Option<&'a LeftAlone>,
     },
 }
 
@@ -127,10 +127,12 @@ fn count(table: &str, counter: Counter<'_>) -> Result<Update, StageError> {
             .condition_expression(
                 "#sessions <= :sessions AND #external <= :external \
                  AND (attribute_not_exists(#fullUntil) OR #fullUntil <= :now) \
+                 AND (attribute_not_exists(#downUntil) OR #downUntil <= :now) \
                  AND attribute_not_exists(#draining)",
             )
             .expression_attribute_names("#external", "external")
             .expression_attribute_names("#fullUntil", "fullUntil")
+            .expression_attribute_names("#downUntil", "downUntil")
             .expression_attribute_names("#draining", "draining")
             .expression_attribute_values(":sessions", number(read.sessions))
             .expression_attribute_values(":external", number(read.external))
@@ -143,18 +145,33 @@ fn count(table: &str, counter: Counter<'_>) -> Result<Update, StageError> {
             ))
             .expression_attribute_names("#external", "external")
             .expression_attribute_values(":target", AttributeValue::S(target.to_string())),
-        Counter::Down { target, full_until } => {
+        Counter::Down { target, left_alone } => {
             let update = update
                 .set_key(Some(items::load_key(target)))
                 .condition_expression("#sessions >= :one");
-            match full_until {
-                None => update.update_expression(format!("SET #sessions = #sessions - :one, {changed}")),
-                Some(until) => update
-                    .update_expression(format!(
-                        "SET #sessions = #sessions - :one, #fullUntil = :until, {changed}"
-                    ))
+            let one_less = format!("SET #sessions = #sessions - :one, {changed}");
+            match left_alone {
+                None => update.update_expression(one_less),
+                Some(LeftAlone {
+                    until,
+                    trouble: Trouble::Full,
+                    ..
+                }) => update
+                    .update_expression(format!("{one_less}, #fullUntil = :until"))
                     .expression_attribute_names("#fullUntil", "fullUntil")
-                    .expression_attribute_values(":until", time(until)),
+                    .expression_attribute_values(":until", time(*until)),
+                Some(LeftAlone {
+                    until,
+                    trouble: Trouble::Down,
+                    because,
+                }) => update
+                    .update_expression(format!(
+                        "{one_less}, #downUntil = :until, #downBecause = :because"
+                    ))
+                    .expression_attribute_names("#downUntil", "downUntil")
+                    .expression_attribute_names("#downBecause", "downBecause")
+                    .expression_attribute_values(":until", time(*until))
+                    .expression_attribute_values(":because", AttributeValue::S(because.clone())),
             }
         }
     };

@@ -58,6 +58,7 @@ impl Stage for PickLeastLoaded {
                 used_session_numbers: &invocation.input.used_session_numbers,
                 settings: &settings,
                 observed_at: invocation.input.observed_at,
+                attached_at: source.as_ref().and_then(|source| source.attached_at),
                 execution_arn,
             })
             .await?;
@@ -76,7 +77,7 @@ impl Stage for PickLeastLoaded {
                     advisories: crossing.into_iter().collect(),
                     assignment,
                     loads: considered(&loads, &candidates),
-                    rejections: full(&loads, self),
+                    rejections: closed(&loads, self.ledger.now()),
                 })
             }
             Reservation::Mirrored(assignment) => {
@@ -91,8 +92,11 @@ impl Stage for PickLeastLoaded {
                 })
             }
             Reservation::Full(loads) => {
-                let rejections: Vec<Rejection> =
-                    rejections.iter().cloned().chain(full(&loads, self)).collect();
+                let rejections: Vec<Rejection> = rejections
+                    .iter()
+                    .cloned()
+                    .chain(closed(&loads, self.ledger.now()))
+                    .collect();
                 Err(no_eligible_sensor(request.interface_id.as_str(), &rejections))
             }
             Reservation::Uncounted(targets) => {
@@ -124,25 +128,44 @@ fn considered(loads: &[SensorLoad], candidates: &[(TargetId, bool)]) -> Vec<Cons
     considered
 }
 
-fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
-    let now = stage.ledger.now();
-    let rejection = |load: &SensorLoad| Rejection {
-        target_id: load.target_id.clone(),
-        stage: RejectedBy::Capacity,
-        reason: if load.draining {
-            "the sensor is being drained"
+/// The candidates that take no sessions now, each with its reason.
+fn closed(loads: &[SensorLoad], now: Timestamp) -> Vec<Rejection> {
+    let until = |until: Option<i64>| {
+        until
+            .and_then(|until| Timestamp::from_millisecond(until).ok())
+            .map_or_else(String::new, |until| format!(" until {until:.0}"))
+    };
+    let rejection = |load: &SensorLoad| {
+        let (stage, reason, evidence) = if load.is_down(now) {
+            (
+                RejectedBy::SensorDown,
+                "EC2 refused a session to it, since it cannot receive",
+                format!(
+                    "left alone{}; {}",
+                    until(load.down_until),
+                    load.down_because.as_deref().unwrap_or_default()
+                ),
+            )
         } else {
-            "EC2 said that the target takes no more sessions"
+            let reason = if load.draining {
+                "the sensor is being drained"
+            } else {
+                "EC2 said that the target takes no more sessions"
+            };
+            let evidence = format!(
+                "left alone{}; {} sessions in the ledger, {} others in this account",
+                until(load.full_until),
+                load.sessions,
+                load.external
+            );
+            (RejectedBy::Capacity, reason, evidence)
+        };
+        Rejection {
+            target_id: load.target_id.clone(),
+            stage,
+            reason: reason.to_owned(),
+            evidence,
         }
-        .to_owned(),
-        evidence: format!(
-            "left alone{}; {} sessions in the ledger, {} others in this account",
-            load.full_until
-                .and_then(|until| Timestamp::from_millisecond(until).ok())
-                .map_or_else(String::new, |until| format!(" until {until:.0}")),
-            load.sessions,
-            load.external
-        ),
     };
     loads
         .iter()

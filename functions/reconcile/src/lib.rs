@@ -7,12 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::error::ServiceFailure;
-use mirrorstep_core::network::{Instance, TrafficMirrorTarget};
+use mirrorstep_core::network::{Attachment, Instance, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Invocation, Stage};
-use mirrorstep_core::reconcile::{Correction, Plan, Reconcile, Reconciled, Session, Step, Summary, plan};
+use mirrorstep_core::reconcile::{
+    Correction, Plan, Reconcile, Reconciled, Running, Session, Step, Summary, plan,
+};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId, reachability};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Release};
@@ -25,8 +28,6 @@ const ROUNDS: u32 = 100;
 const SESSIONS_PER_SECOND: u64 = 5;
 /// Events that one `PutEvents` takes (EventBridge API reference).
 const EVENTS_AT_ONCE: usize = 10;
-/// How long an interface that EC2 cannot mirror is left alone, in hours.
-const NOT_MIRRORABLE_HOURS: i64 = 24;
 
 /// The stage, with what it needs.
 #[derive(Debug)]
@@ -41,6 +42,14 @@ pub struct ReconcileStage {
     pub policy: ExistingSessionPolicy,
     /// Which instances are to be mirrored.
     pub consent: Consent,
+}
+
+/// An interface of a running instance that may be mirrored, as far as its description says.
+#[derive(Debug)]
+struct Wanted {
+    instance_id: InstanceId,
+    interface_id: InterfaceId,
+    attached_at: Option<Timestamp>,
 }
 
 impl Stage for ReconcileStage {
@@ -124,6 +133,7 @@ impl ReconcileStage {
                 next: Some(Step::Compare { round: round + 1 }),
                 summary,
                 uncovered: Vec::new(),
+                events: Vec::new(),
                 wait_seconds: 0,
             });
         }
@@ -154,6 +164,7 @@ impl ReconcileStage {
             next: Some(Step::Cover { page: None }),
             summary,
             uncovered: Vec::new(),
+            events: Vec::new(),
             wait_seconds: 0,
         })
     }
@@ -320,18 +331,28 @@ impl ReconcileStage {
             .iter()
             .filter_map(|target| target.network_interface_id.as_deref())
             .collect();
-        let wanted: Vec<(InstanceId, InterfaceId)> = instances
+        let wanted: Vec<Wanted> = instances
             .iter()
             .flat_map(|instance| self.interfaces_of(instance, &own))
             .collect();
         let covered = self.covered(&wanted, &ours).await?;
-        let uncovered: Vec<_> = wanted
+        let mut interfaces: u64 = 0;
+        let mut starting: Vec<Running> = Vec::new();
+        for uncovered in wanted
             .into_iter()
-            .filter(|(_, interface)| !covered.contains(interface))
-            .collect();
-        let interfaces = uncovered.len() as u64;
-        let mut starting: Vec<InstanceId> = uncovered.into_iter().map(|(instance, _)| instance).collect();
-        starting.dedup();
+            .filter(|wanted| !covered.contains(&wanted.interface_id))
+        {
+            interfaces += 1;
+            match starting.last_mut() {
+                Some(last) if last.instance_id == uncovered.instance_id => {
+                    last.interface_ids.push(uncovered.interface_id);
+                }
+                _ => starting.push(Running {
+                    instance_id: uncovered.instance_id,
+                    interface_ids: vec![uncovered.interface_id],
+                }),
+            }
+        }
         summary.instances += instances.len() as u64;
         summary.started += starting.len() as u64;
         tracing::info!(
@@ -345,14 +366,15 @@ impl ReconcileStage {
             summary,
             uncovered: starting
                 .chunks(EVENTS_AT_ONCE)
-                .map(<[InstanceId]>::to_vec)
+                .map(|events| events.iter().map(|event| event.instance_id.clone()).collect())
                 .collect(),
+            events: starting.chunks(EVENTS_AT_ONCE).map(<[Running]>::to_vec).collect(),
             wait_seconds: interfaces.div_ceil(SESSIONS_PER_SECOND),
         })
     }
 
     /// The interfaces of an instance that may be mirrored, as far as its description says.
-    fn interfaces_of(&self, instance: &Instance, sensors: &BTreeSet<&str>) -> Vec<(InstanceId, InterfaceId)> {
+    fn interfaces_of(&self, instance: &Instance, sensors: &BTreeSet<&str>) -> Vec<Wanted> {
         let Ok(instance_id) = instance.instance_id.parse::<InstanceId>() else {
             return Vec::new();
         };
@@ -369,19 +391,23 @@ impl ReconcileStage {
                 let id: InterfaceId = interface.network_interface_id.parse().ok()?;
                 let left_out = reachability::consent_verdict(&id, &instance.tags, &self.consent, "")
                     .or_else(|| reachability::type_verdict(&id, &interface.interface_type));
-                left_out.is_none().then(|| (instance_id.clone(), id))
+                left_out.is_none().then(|| Wanted {
+                    instance_id: instance_id.clone(),
+                    interface_id: id,
+                    attached_at: interface.attachment.as_ref().and_then(Attachment::attached_at),
+                })
             })
             .collect()
     }
 
     /// Those of these interfaces for which nothing is to be done: a session or a live assignment covers them, or EC2
-    /// has refused them as a source on this instance not long ago.
+    /// has refused them, attached as they are, so lately that it is not asked again yet.
     async fn covered(
         &self,
-        wanted: &[(InstanceId, InterfaceId)],
+        wanted: &[Wanted],
         ours: &BTreeSet<TargetId>,
     ) -> Result<BTreeSet<InterfaceId>, StageError> {
-        let interfaces: Vec<InterfaceId> = wanted.iter().map(|(_, interface)| interface.clone()).collect();
+        let interfaces: Vec<InterfaceId> = wanted.iter().map(|wanted| wanted.interface_id.clone()).collect();
         let sessions = self.ec2.sessions_of(&interfaces).await?;
         let counts = |session: &&Session| match self.policy {
             ExistingSessionPolicy::Any => true,
@@ -394,16 +420,15 @@ impl ReconcileStage {
             .map(|session| session.interface_id.clone())
             .collect();
         let now = self.ledger.now();
+        let of_id: BTreeMap<&InterfaceId, &Wanted> = wanted
+            .iter()
+            .map(|wanted| (&wanted.interface_id, wanted))
+            .collect();
         let stands = |assignment: &Assignment| {
-            let refused = assignment
-                .released_because
-                .as_deref()
-                .is_some_and(|reason| reason.contains("SourceNotMirrorable"))
-                && wanted.iter().any(|(instance, interface)| {
-                    *instance == assignment.instance_id && *interface == assignment.interface_id
-                });
-            assignment.is_live()
-                || refused && now.duration_since(assignment.changed_at).as_hours() < NOT_MIRRORABLE_HOURS
+            let refusal = of_id
+                .get(&assignment.interface_id)
+                .and_then(|wanted| assignment.refusal_on(&wanted.instance_id, wanted.attached_at));
+            assignment.is_live() || refusal.is_some_and(|refusal| now < refusal.asked_again_at())
         };
         let assignments = self.ledger.assignments_of(&interfaces).await?;
         covered.extend(

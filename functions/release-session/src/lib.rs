@@ -3,10 +3,10 @@
 //! Only the reservation that is handed in: one that has become a session meanwhile, by another execution of the
 //! same interface, stays.
 
-use mirrorstep_core::assignment::FULL_FOR;
+use mirrorstep_core::assignment::{LeftAlone, Refusal, Trouble};
 use mirrorstep_core::pipeline::{Invocation, ReleaseRequest, Released, Stage};
 use mirrorstep_core::{ErrorName, StageError};
-use mirrorstep_ledger::{Ledger, Release};
+use mirrorstep_ledger::{Ledger, Refused, Release};
 
 /// The stage, with what it needs.
 #[derive(Debug)]
@@ -23,13 +23,27 @@ impl Stage for ReleaseSession {
     async fn run(&self, invocation: Invocation<ReleaseRequest>) -> Result<Released, StageError> {
         let Invocation {
             execution_arn,
-            input: ReleaseRequest { assignment, error },
+            input:
+                ReleaseRequest {
+                    assignment,
+                    error,
+                    message,
+                },
         } = invocation;
-        let full_until = (error == ErrorName::SensorFull.as_str()).then(|| self.ledger.now() + FULL_FOR);
-        let reason = format!("create-session failed with {error}");
+        let reason = match message.as_str() {
+            "" => format!("create-session failed with {error}"),
+            message => format!("create-session failed with {error}: {message}"),
+        };
+        let refused = ErrorName::named(&error).and_then(|error| match Trouble::of(error) {
+            Some(trouble) => {
+                let left_alone = LeftAlone::from(self.ledger.now(), trouble, message.as_str());
+                Some(Refused::Sensor(left_alone))
+            }
+            None => Refusal::is_told_by(error).then_some(Refused::Interface(error)),
+        });
         let released = match self
             .ledger
-            .release(&assignment, &reason, full_until, &execution_arn)
+            .release(&assignment, &reason, refused, &execution_arn)
             .await?
         {
             Release::Released => true,

@@ -5,7 +5,7 @@
 //! anyway: deciding it here would cost a call to EC2 for every instance that starts.
 
 use mirrorstep_core::config::{Consent, FixedTags};
-use mirrorstep_core::event::instance_of_event;
+use mirrorstep_core::event::{instance_of_event, interfaces_of_event};
 use mirrorstep_core::network::Instance;
 use mirrorstep_core::pipeline::{Invocation, LeftOut, MirrorRequest, ResolvedInstance, Stage};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, reachability};
@@ -30,6 +30,7 @@ impl Stage for ResolveInterfaces {
 
     async fn run(&self, invocation: Invocation<Value>) -> Result<ResolvedInstance, StageError> {
         let (instance_id, _) = instance_of_event(&invocation.input, &["running"])?;
+        let only = interfaces_of_event(&invocation.input)?;
         let gone = |how: &str| StageError::new(ErrorName::InstanceNotFound, format!("{instance_id} {how}"));
         let instance = self
             .ec2
@@ -40,7 +41,16 @@ impl Stage for ResolveInterfaces {
         if matches!(instance.state.name.as_str(), "shutting-down" | "terminated") {
             return Err(gone(&format!("is {}", instance.state.name)));
         }
-        let resolved = self.sort(instance_id, &instance)?;
+        let mut resolved = self.sort(instance_id, &instance)?;
+        if let Some(only) = only {
+            let is_meant = |interface: &InterfaceId| only.contains(interface);
+            resolved
+                .interfaces
+                .retain(|request| is_meant(&request.interface_id));
+            resolved
+                .left_out
+                .retain(|left_out| is_meant(&left_out.interface_id));
+        }
         for left_out in &resolved.left_out {
             tracing::info!(interface = %left_out.interface_id, "left out: {}", left_out.reason);
         }

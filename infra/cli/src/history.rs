@@ -116,7 +116,7 @@ fn event_in_words(change: &Change) -> String {
             "adopted {session_id} to {target_id}, generation {generation}, session number {session_number}"
         ),
         Change::Moved { target_id, reason } => format!("moved to {target_id}: {reason}"),
-        Change::Released { reason } => format!("released: {reason}"),
+        Change::Released { reason, .. } => format!("released: {reason}"),
     }
 }
 

@@ -304,13 +304,7 @@ mod tests {
     }
 
     fn ledger(assignments: Vec<Assignment>, counter: u64) -> Ledger {
-        let load = SensorLoad {
-            target_id: TARGET.parse().unwrap(),
-            sessions: counter,
-            external: 0,
-            full_until: None,
-            draining: false,
-        };
+        let load = SensorLoad::new(TARGET.parse().unwrap(), counter, 0);
         Ledger {
             assignments,
             loads: BTreeMap::from([(TARGET.to_owned(), load)]),

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, FULL_FOR, SensorLoad, least_loaded};
+use mirrorstep_core::assignment::{
+    Assignment, AssignmentState, LeftAlone, SensorLoad, Trouble, least_loaded,
+};
 use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::explain::{Question, explain};
 use mirrorstep_core::snapshot::Snapshot;
@@ -101,7 +103,7 @@ struct Mover<'a> {
     met: BTreeMap<TargetId, SensorLoad>,
     /// The interfaces whose sessions EC2 refuses to move, with its words. They are not tried again.
     refused: Stuck,
-    /// How many moves EC2 has turned down, for the sensor that is full or for the session.
+    /// How many moves EC2 has turned down, for the sensor's sake or for the session's.
     turned_down: usize,
 }
 
@@ -325,13 +327,9 @@ impl<'a> Mover<'a> {
         if !self.dry_run {
             self.ledger.enter_sensors(&counts, WHO).await?;
         }
-        let met = counts.into_iter().map(|(target_id, external)| SensorLoad {
-            target_id,
-            sessions: 0,
-            external,
-            full_until: None,
-            draining: false,
-        });
+        let met = counts
+            .into_iter()
+            .map(|(target_id, external)| SensorLoad::new(target_id, 0, external));
         self.met = met.map(|load| (load.target_id.clone(), load)).collect();
         Ok(())
     }
@@ -623,7 +621,7 @@ impl<'a> Mover<'a> {
     }
 
     /// Moves a session in EC2 to where the ledger has it. False where the ledger goes back instead, since the sensor is
-    /// full or EC2 refuses this move, or where the session is gone.
+    /// full or cannot receive or EC2 refuses this move, or where the session is gone.
     async fn in_ec2(&mut self, moved: &Assignment) -> Result<bool, Error> {
         let Some(session) = &moved.session_id else {
             return Ok(true);
@@ -632,12 +630,16 @@ impl<'a> Mover<'a> {
             Ok(()) => Ok(true),
             // The assignment goes with it, when reconcile sees that it is gone.
             Err(MoveRefusal::Gone) => Ok(false),
-            Err(MoveRefusal::Full(words)) => {
-                let reason = format!("{} is full", moved.target_id);
-                self.terminal.line(&format!("{reason}: {words}"));
-                let full_until = self.ledger.now() + FULL_FOR;
+            Err(MoveRefusal::Sensor(trouble, words)) => {
+                let what = match trouble {
+                    Trouble::Full => "is full",
+                    Trouble::Down => "cannot receive",
+                };
+                let reason = format!("{} {what}: {words}", moved.target_id);
+                self.terminal.line(&printable(&reason));
+                let left_alone = LeftAlone::from(self.ledger.now(), trouble, reason.as_str());
                 self.turned_down += 1;
-                self.back(moved, Some(full_until), &reason).await?;
+                self.back(moved, Some(&left_alone), &reason).await?;
                 Ok(false)
             }
             Err(MoveRefusal::Other(error)) => match self.account.failed()(error) {
@@ -661,7 +663,7 @@ impl<'a> Mover<'a> {
     async fn back(
         &self,
         moved: &Assignment,
-        full_until: Option<Timestamp>,
+        left_alone: Option<&LeftAlone>,
         reason: &str,
     ) -> Result<(), Error> {
         let shown = self
@@ -678,7 +680,7 @@ impl<'a> Mover<'a> {
             .and_then(|shown| shown.traffic_mirror_target_id.parse().ok());
         if let Some(back) = back {
             self.ledger
-                .move_back(moved, &back, full_until, reason, WHO)
+                .move_back(moved, &back, left_alone, reason, WHO)
                 .await?;
         }
         Ok(())
@@ -779,13 +781,7 @@ mod tests {
     }
 
     fn loads(sessions: &[u64]) -> BTreeMap<TargetId, SensorLoad> {
-        let load = |(number, sessions): (u64, &u64)| SensorLoad {
-            target_id: target(number),
-            sessions: *sessions,
-            external: 0,
-            full_until: None,
-            draining: false,
-        };
+        let load = |(number, sessions): (u64, &u64)| SensorLoad::new(target(number), *sessions, 0);
         let loads = (0..).zip(sessions).map(load);
         loads.map(|load| (load.target_id.clone(), load)).collect()
     }

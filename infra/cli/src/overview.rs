@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Refusal};
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_core::snapshot::{Snapshot, VpcEndpoint};
-use mirrorstep_core::{InterfaceId, TargetId, collect as needed};
+use mirrorstep_core::{ErrorName, InterfaceId, TargetId, collect as needed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -73,6 +73,10 @@ pub struct Sensor {
     pub capacity: Option<u64>,
     /// Until when the ledger takes it for full.
     pub full_until: Option<Timestamp>,
+    /// Until when the ledger takes it for down: EC2 refused a session, since it cannot receive.
+    pub down_until: Option<Timestamp>,
+    /// What EC2 said then.
+    pub down_because: Option<String>,
     /// No new sessions are placed on it.
     pub draining: bool,
     /// EC2 does not show the target.
@@ -158,6 +162,13 @@ impl Sensor {
         }
         if let Some(until) = self.full_until {
             notes.push(format!("full, tried again at {until:.0}"));
+        }
+        if let Some(until) = self.down_until {
+            let because = self
+                .down_because
+                .as_deref()
+                .unwrap_or("EC2 refused a session to it");
+            notes.push(format!("down, tried again at {until:.0}: {because}"));
         }
         if self.draining {
             notes.push("draining".to_owned());
@@ -289,9 +300,9 @@ async fn sensors(
                 } else {
                     SOURCES
                 }),
-                full_until: load
-                    .and_then(|load| Timestamp::from_millisecond(load.full_until?).ok())
-                    .filter(|until| *until > Timestamp::now()),
+                full_until: until(load.and_then(|load| load.full_until)),
+                down_until: until(load.and_then(|load| load.down_until)),
+                down_because: load.and_then(|load| load.down_because.clone()),
                 draining: load.is_some_and(|load| load.draining),
                 missing: target.is_none(),
             }
@@ -299,6 +310,12 @@ async fn sensors(
         .collect();
     sensors.sort_by(|one, other| (&one.zones, &one.target_id).cmp(&(&other.zones, &other.target_id)));
     Ok(sensors)
+}
+
+/// A time of the ledger's, where it is not over.
+fn until(millisecond: Option<i64>) -> Option<Timestamp> {
+    let until = Timestamp::from_millisecond(millisecond?).ok()?;
+    (until > Timestamp::now()).then_some(until)
 }
 
 fn kind(target: &TrafficMirrorTarget) -> &'static str {
@@ -479,14 +496,14 @@ impl<'a> Survey<'a> {
                     assignment.target_id
                 )),
             ),
-            Some(Assignment {
-                released_because: Some(because),
-                instance_id,
-                ..
-            }) if because.contains("SourceNotMirrorable") && instance_id.as_str() == instance.instance_id => {
-                (Coverage::NotMirrorable, Some(because.clone()))
+            Some(assignment) => {
+                let attached_at = description.and_then(|shown| shown.attachment.as_ref()?.attached_at());
+                let instance_id = instance.instance_id.parse().ok();
+                instance_id
+                    .and_then(|id| assignment.refusal_on(&id, attached_at))
+                    .map_or((Coverage::Uncovered, None), |refusal| refused(refusal, instance))
             }
-            _ => (Coverage::Uncovered, None),
+            None => (Coverage::Uncovered, None),
         }
     }
 
@@ -537,6 +554,24 @@ impl<'a> Survey<'a> {
     }
 }
 
+/// What EC2's refusal of an interface means for it.
+fn refused(refusal: &Refusal, instance: &Instance) -> (Coverage, Option<String>) {
+    if refusal.error == ErrorName::SourceNotMirrorable {
+        return (Coverage::NotMirrorable, Some(refusal.because.clone()));
+    }
+    let times = match refusal.count {
+        1 => "once".to_owned(),
+        count => format!("{count} times in a row"),
+    };
+    // Without times, so that a report can tell many of the same kind as one.
+    let reason = format!(
+        "EC2 has refused it {times}: {}; `mirrorstep reconcile` asks again, later each time, and `mirrorstep trigger {}` \
+         at once",
+        refusal.because, instance.instance_id
+    );
+    (Coverage::Uncovered, Some(reason))
+}
+
 fn told(left_out: LeftOut) -> (Coverage, Option<String>) {
     let state = match left_out.outcome {
         Outcome::OptedOut => Coverage::OptedOut,
@@ -574,4 +609,61 @@ fn verdict(explanation: &Explanation, interface: &Interface, stack: &str) -> (Co
         )
     };
     (Coverage::Uncovered, Some(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn refusal(error: &str, count: u32) -> Refusal {
+        let refusal = json!({
+            "error": error, "because": format!("create-session failed with {error}: In EC2's words"),
+            "at": "2026-01-01T00:00:00Z", "count": count,
+        });
+        serde_json::from_value(refusal).unwrap()
+    }
+
+    #[test]
+    fn what_ec2_refuses_is_told_with_its_words_and_what_comes_next() {
+        let instance = json!({"InstanceId": "i-00000000000000001"});
+        let instance: Instance = serde_json::from_value(instance).unwrap();
+        let (state, reason) = refused(&refusal("SourceNotMirrorable", 3), &instance);
+        assert!(state == Coverage::NotMirrorable && reason.unwrap().contains("In EC2's words"));
+        for (count, times) in [(1, "once"), (3, "3 times in a row")] {
+            let (state, reason) = refused(&refusal("SessionRefused", count), &instance);
+            let reason = reason.unwrap();
+            assert_eq!(state, Coverage::Uncovered);
+            for part in [
+                times,
+                "In EC2's words",
+                "`mirrorstep trigger i-00000000000000001`",
+            ] {
+                assert!(reason.contains(part), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sensor_that_is_down_is_told_with_ec2s_words() {
+        let sensor = Sensor {
+            target_id: "tmt-00000000000000001".to_owned(),
+            zones: vec!["us-east-1a".to_owned()],
+            kind: "network-interface",
+            sessions: 0,
+            assignments: 0,
+            external: 0,
+            capacity: None,
+            full_until: None,
+            down_until: Some(Timestamp::UNIX_EPOCH),
+            down_because: Some("In EC2's words".to_owned()),
+            draining: false,
+            missing: false,
+        };
+        assert_eq!(
+            sensor.note(),
+            "down, tried again at 1970-01-01T00:00:00Z: In EC2's words"
+        );
+    }
 }

@@ -276,13 +276,16 @@ impl StepFunctions {
 
 /// Errors that no execution may fail with here: a definition deals with them, or a person would have to act, though all
 /// settings are right and everything is allowed.
-const NEVER: [&str; 11] = [
+const NEVER: [&str; 14] = [
     "AccessDenied",
     "InstanceNotFound",
+    "InterfaceNotReady",
     "InvalidConfiguration",
     "InvalidEvent",
     "QuotaExceeded",
     "ReservationStale",
+    "SessionRefused",
+    "SensorDown",
     "SensorFull",
     "SensorUncounted",
     "SourceNotMirrorable",

@@ -36,6 +36,8 @@ enum Fate {
     Throttled,
     ServerError,
     Conflict,
+    /// EC2 refuses the session, since the sensor cannot receive.
+    SensorDown,
     FailBefore,
     LoseAnswer,
     Slow(Duration),
@@ -153,7 +155,8 @@ impl Net {
         if weather.random.f64() >= share {
             return Fate::Well;
         }
-        match weather.random.u8(0..10) {
+        let kinds = if changes_a_session(&call.action) { 12 } else { 10 };
+        match weather.random.u8(0..kinds) {
             0 => Fate::Throttled,
             1 => Fate::ServerError,
             2 if call.action == "TransactWriteItems" => Fate::Conflict,
@@ -162,7 +165,8 @@ impl Net {
             6 => Fate::Slow(Duration::from_millis(weather.random.u64(1_000..90_000))),
             7 => Fate::DieBefore,
             8 => Fate::DieDuring,
-            _ => Fate::DieAfter,
+            9 => Fate::DieAfter,
+            _ => Fate::SensorDown,
         }
     }
 
@@ -398,7 +402,7 @@ impl HttpConnector for Tap {
             match fate {
                 Fate::DieBefore => return die(invocation.as_deref()).await,
                 Fate::FailBefore => return Err(ConnectorError::io("the connection was refused".into())),
-                Fate::Throttled | Fate::ServerError | Fate::Conflict => {
+                Fate::Throttled | Fate::ServerError | Fate::Conflict | Fate::SensorDown => {
                     net.refuse_next(call.service, fate);
                     return inner.call(request).await;
                 }
@@ -431,6 +435,11 @@ impl Net {
                 action: "*".to_owned(),
                 fault: match fate {
                     Fate::Throttled => Fault::Throttle,
+                    Fate::SensorDown => Fault::Error {
+                        code: "InvalidTrafficMirrorTarget".to_owned(),
+                        message: "The interface ID does not exist".to_owned(),
+                        status: 400,
+                    },
                     _ => Fault::Unavailable,
                 },
                 times: 1,
@@ -444,6 +453,13 @@ impl Net {
             }
         }
     }
+}
+
+fn changes_a_session(action: &str) -> bool {
+    matches!(
+        action,
+        "CreateTrafficMirrorSession" | "ModifyTrafficMirrorSession"
+    )
 }
 
 /// The function's process ends here: it never sees what comes back.

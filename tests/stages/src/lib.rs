@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod check;
+pub mod command;
 pub mod dynamo;
 pub mod iam;
 pub mod pipeline;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use check_existing_session::CheckExistingSession;
 use count_sessions::CountSessions;
 use create_session::CreateSession;
-use ec2_sim::Fault;
+use ec2_sim::{Call, Fault};
 use filter_network_acls::FilterNetworkAcls;
 use filter_routes::FilterRoutes;
 use filter_security_groups::FilterSecurityGroups;
@@ -93,14 +93,26 @@ impl Pipeline {
     /// Lets the process of a function die at the `n`th call to AWS from now on, just before it or just after it. Answers
     /// whether it has, when asked later.
     pub fn crash_at(&self, n: usize, moment: Moment) -> Crash {
+        self.crash_where(n, moment, |_| None)
+    }
+
+    /// The same where EC2 refuses what this says.
+    pub fn crash_where(
+        &self,
+        n: usize,
+        moment: Moment,
+        refused: impl Fn(&Call) -> Option<Fault> + Send + 'static,
+    ) -> Crash {
         self.crash.set(n, moment);
         let (ec2, dynamo) = (self.crash.clone(), self.crash.clone());
-        self.aws.ec2.on_call(move |_| {
-            Some(match ec2.next()? {
-                Moment::Before => Fault::FailBefore,
-                Moment::After => Fault::LoseAnswer,
-            })
-        });
+        self.aws
+            .ec2
+            .on_call(move |call| match (ec2.next(), refused(call)) {
+                (None, refusal) => refusal,
+                (Some(Moment::After), None) => Some(Fault::LoseAnswer),
+                // Where a refusal is lost, nothing was done either.
+                (Some(Moment::Before | Moment::After), _) => Some(Fault::FailBefore),
+            });
         self.aws.dynamo.on_call(move |_| {
             Some(match dynamo.next()? {
                 Moment::Before => DynamoFault::FailBefore,

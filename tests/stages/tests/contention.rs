@@ -37,6 +37,7 @@ async fn reserve(ledger: &Ledger, number: usize, random: &std::cell::RefCell<fas
             used_session_numbers: &[],
             settings: &settings,
             observed_at: ledger.now(),
+            attached_at: None,
             execution_arn: &format!("arn:{number}"),
         };
         match ledger.reserve(&request).await {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ec2_sim::Options;
+use ec2_sim::{Call, Fault, Options};
 use serde_json::Value;
 use stage_tests::check::{ledger_agrees, sessions};
 use stage_tests::pipeline::{Moment, Pipeline};
@@ -23,15 +23,20 @@ fn left(pipeline: &Pipeline) -> BTreeSet<String> {
     };
     let of_item = |item: &Value| match item["sk"].as_str().unwrap() {
         "ASSIGNMENT" => Some(format!(
-            "{} to {} is {}, generation {}",
-            item["interfaceId"], item["targetId"], item["state"], item["generation"]
+            "{} to {} is {}, generation {}, refused {}",
+            item["interfaceId"],
+            item["targetId"],
+            item["state"],
+            item["generation"],
+            item["refusal"]["count"]
         )),
         "LOAD" => Some(format!(
-            "{} has {} and {}, full until {}",
+            "{} has {} and {}, is not full {}, not down {}",
             item["targetId"],
             item["sessions"],
             item["external"],
-            item["fullUntil"].is_null()
+            item["fullUntil"].is_null(),
+            item["downUntil"].is_null()
         )),
         _ => None,
     };
@@ -137,6 +142,57 @@ async fn meeting_a_full_sensor() {
             assert_eq!(left(&pipeline), expected, "died {moment:?} call {n}");
         }
     }
+}
+
+/// EC2 refuses every session to the first sensor that the interface asks for, or every session: wherever the execution
+/// dies, between the refusal and the release, or between that and the next pick.
+async fn refused(name: &str, code: &'static str, only_to: Option<String>, outcome: &str) {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let refusal = move |call: &Call| {
+        let target = call.params.get("TrafficMirrorTargetId")?;
+        let is_meant = only_to.as_ref().is_none_or(|only| only == target);
+        (call.action == "CreateTrafficMirrorSession" && is_meant).then(|| Fault::Error {
+            code: code.to_owned(),
+            message: "In EC2's words".to_owned(),
+            status: 400,
+        })
+    };
+    wherever_it_dies(name, &scene, async |pipeline, crash| {
+        let (n, moment) = crash.unwrap_or((usize::MAX, Moment::Before));
+        let set = pipeline.crash_where(n, moment, refusal.clone());
+        let ended = pipeline
+            .mirror_instance("first", Pipeline::running(&instance))
+            .await;
+        assert_eq!(ended.outcomes(), [outcome], "{name}: died {moment:?} call {n}");
+        crash.is_none() || set.has_happened()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn meeting_a_sensor_that_is_down() {
+    let mut all = scene();
+    let instance = all.instance(1, 0, 1);
+    let sound = all.pipeline(Options::default());
+    sound.mirror_instance("first", Pipeline::running(&instance)).await;
+    let picked = sessions(&sound)[0]["TrafficMirrorTargetId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    refused("down", "InvalidTrafficMirrorTarget", Some(picked), "created").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_refused() {
+    refused("unknown", "SomethingNew", None, "SessionRefused").await;
+    refused(
+        "not supported",
+        "NetworkInterfaceNotSupported",
+        None,
+        "notMirrorable",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,11 +13,11 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use ec2_sim::Options;
 use futures::future::BoxFuture;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, FULL_FOR};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, LeftAlone, Trouble};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{ErrorName, InterfaceId, StageError, TargetId};
-use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Reservation, ReserveRequest};
+use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Refused, Reservation, ReserveRequest};
 use serde_json::Value;
 use stage_tests::Aws;
 
@@ -109,6 +109,7 @@ async fn ask(
         used_session_numbers: &[],
         settings,
         observed_at: ledger.now(),
+        attached_at: None,
         execution_arn: &format!("arn:{number}"),
     };
     ledger.reserve(&request).await
@@ -146,11 +147,16 @@ async fn changed(what: &str, ledger: Ledger, sensor: TargetId) {
         "picked" => {
             reserve(&ledger, 2, &[sensor]).await;
         }
-        "full" => {
+        "full" | "down" => {
             let refused = reserve(&ledger, 2, &[sensor]).await;
-            let until = Some(ledger.now() + FULL_FOR);
+            let trouble = if what == "full" {
+                Trouble::Full
+            } else {
+                Trouble::Down
+            };
+            let left_alone = LeftAlone::from(ledger.now(), trouble, "EC2 said so");
             ledger
-                .release(&refused, "SensorFull", until, "arn:2")
+                .release(&refused, what, Some(Refused::Sensor(left_alone)), "arn:2")
                 .await
                 .unwrap();
         }
@@ -160,7 +166,7 @@ async fn changed(what: &str, ledger: Ledger, sensor: TargetId) {
 
 #[tokio::test(start_paused = true)]
 async fn a_sensor_that_was_the_best_when_read_and_is_not_any_more_is_not_picked() {
-    for what in ["drained", "full", "used by others"] {
+    for what in ["drained", "full", "down", "used by others"] {
         let aws = Aws::new(Options::default());
         let ledger = aws.ledger();
         let (best, other) = (sensor(1), sensor(2));

@@ -7,18 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{IpPermission, IpRange};
-use clap::Parser;
 use ec2_sim::{Fault, Options};
-use mirrorstep::aws::Account;
-use mirrorstep::cli::{Cli, Command};
 use mirrorstep::error::Error;
-use mirrorstep::moves::{self, Place};
-use mirrorstep::terminal::Terminal;
 use mirrorstep_core::TargetId;
-use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, sessions, sessions_by_target};
+use stage_tests::command::told_for;
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::{SENSOR_GROUP, Scene, interface_id};
 
@@ -45,40 +39,6 @@ async fn told(pipeline: &Pipeline, words: &[&str]) -> (String, ExitCode) {
 async fn told_json(pipeline: &Pipeline, words: &[&str]) -> (Value, ExitCode) {
     let (told, status) = told(pipeline, &[words, &["--json"]].concat()).await;
     (serde_json::from_str(&told).unwrap(), status)
-}
-
-async fn told_for(
-    pipeline: &Pipeline,
-    targets: Option<&[TargetId]>,
-    words: &[&str],
-) -> Result<(String, ExitCode), Error> {
-    let cli = Cli::try_parse_from([&["mirrorstep"], words].concat()).unwrap();
-    let account = Account::of(
-        pipeline.aws.ec2_client(),
-        pipeline.aws.dynamo_client(),
-        "us-east-1",
-    );
-    let question = Question {
-        interface_id: String::new(),
-        targets: targets.map(|targets| targets.iter().map(ToString::to_string).collect()),
-        local_zone_only: true,
-        consent: Consent::default(),
-        fixed: FixedTags::default(),
-        unverifiable: UnverifiableTargets::Reject,
-    };
-    let place = Place {
-        account: &account,
-        table: stage_tests::TABLE,
-        clock: pipeline.aws.clock.clone(),
-    };
-    let terminal = Terminal::new();
-    match &cli.command {
-        Command::Drain(options) => Box::pin(moves::drain_in(place, &question, options, &terminal)).await,
-        Command::Rebalance(options) => {
-            Box::pin(moves::rebalance_in(place, &question, options, &terminal)).await
-        }
-        other => panic!("{other:?}"),
-    }
 }
 
 #[track_caller]

@@ -343,6 +343,7 @@ mod tests {
                 subnet_id: "subnet-source".to_owned(),
                 vpc_id: "vpc-1".to_owned(),
                 groups: vec!["sg-source".to_owned()],
+                attached_at: None,
             }),
             candidates: Vec::new(),
             rejections: Vec::new(),

@@ -8,7 +8,7 @@ use super::choices::of_kind;
 use super::{Advisories, add_new, choices, consent_verdict, type_verdict, with_own};
 use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::ids::TargetId;
-use crate::network::{NetworkInterface, TrafficMirrorTarget};
+use crate::network::{Attachment, NetworkInterface, TrafficMirrorTarget};
 use crate::pipeline::{
     Candidacy, Candidate, ChoiceKind, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection,
     Source, TargetKind,
@@ -81,6 +81,7 @@ pub fn gather(
             subnet_id: source.subnet_id.clone(),
             vpc_id: source.vpc_id.clone(),
             groups: source.groups.iter().map(|group| group.group_id.clone()).collect(),
+            attached_at: source.attachment.as_ref().and_then(Attachment::attached_at),
         }),
         candidates: Vec::new(),
         rejections: Vec::new(),

@@ -264,6 +264,7 @@ fn another_interface_of_a_sensors_instance_is_left_out() {
     let moved = NetworkInterface {
         attachment: Some(Attachment {
             instance_id: Some("i-00000000000000002".into()),
+            ..Attachment::default()
         }),
         ..source_interface()
     };

@@ -45,6 +45,7 @@ pub fn source_interface() -> NetworkInterface {
         }],
         attachment: Some(Attachment {
             instance_id: Some(request().instance_id.to_string()),
+            ..Attachment::default()
         }),
         ..NetworkInterface::default()
     }
@@ -64,6 +65,7 @@ pub fn sensor_interface(number: usize, zone: &str) -> NetworkInterface {
         }],
         attachment: Some(Attachment {
             instance_id: Some(format!("i-5e{number:015x}")),
+            ..Attachment::default()
         }),
         ..NetworkInterface::default()
     }
@@ -138,6 +140,7 @@ pub fn source() -> Source {
         subnet_id: SOURCE_SUBNET.into(),
         vpc_id: "vpc-1".into(),
         groups: vec!["sg-source".into()],
+        attached_at: None,
     }
 }
 

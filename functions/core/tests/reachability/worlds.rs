@@ -744,6 +744,7 @@ impl Plan {
         let mut source = self.interface(SOURCE.to_owned(), &self.source);
         source.attachment = Some(Attachment {
             instance_id: Some(SOURCE_INSTANCE.to_owned()),
+            ..Attachment::default()
         });
         match self.oddity {
             Oddity::Unattached => source.attachment = None,
@@ -770,6 +771,7 @@ impl Plan {
             network_interfaces: vec![InstanceNetworkInterface {
                 network_interface_id: SOURCE.to_owned(),
                 interface_type: "interface".to_owned(),
+                attachment: None,
             }],
             tags,
         };
@@ -815,6 +817,7 @@ impl Plan {
                         };
                         endpoint.attachment = Some(Attachment {
                             instance_id: Some(instance),
+                            ..Attachment::default()
                         });
                     }
                 }

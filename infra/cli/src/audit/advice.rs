@@ -1,8 +1,6 @@
 //! What a person is to do about an error, by its name.
 
 use mirrorstep_core::ErrorName;
-use serde::Deserialize as _;
-use serde::de::IntoDeserializer as _;
 
 /// How an execution is run again after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +15,9 @@ pub enum Remedy {
 
 /// What to do about an execution that ended with this error: as `mirrorstep replay` does it, and in words.
 pub fn advice(error: &str) -> (Remedy, &'static str) {
-    let name: Result<ErrorName, serde::de::value::Error> = ErrorName::deserialize(error.into_deserializer());
-    match name {
-        Ok(name) => of_a_stage(name),
-        Err(_) => of_the_platform(error),
+    match ErrorName::named(error) {
+        Some(name) => of_a_stage(name),
+        None => of_the_platform(error),
     }
 }
 
@@ -70,6 +67,18 @@ fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
             Remedy::StartAnew,
             "The reservation was changed by somebody else meanwhile. Start a new execution with the same input: it \
              begins with the sessions that the interface has now.",
+        ),
+        ErrorName::InterfaceNotReady => (
+            Remedy::StartAnew,
+            "EC2 refused the session for minutes for what it does not show: the interface is not attached to a \
+             running instance, or another session has its number. The cause says which. Look at the interface's \
+             attachment and at its sessions. Then start a new execution with the same input.",
+        ),
+        ErrorName::SessionRefused => (
+            Remedy::StartAnew,
+            "EC2 refuses the session, and mirrorstep does not know why: the cause has EC2's own words. Look at what \
+             they name, most often the interface. `mirrorstep reconcile` asks EC2 again by itself, later each time, \
+             from an hour to a day. After a change start a new execution with the same input.",
         ),
         ErrorName::SourceNotMirrorable => (
             Remedy::StartAnew,
@@ -183,8 +192,10 @@ mod tests {
         "Lambda.ServiceException",
         "Runtime.ExitError",
     ];
-    const START_ANEW: [&str; 5] = [
+    const START_ANEW: [&str; 7] = [
         "NoEligibleSensor",
+        "SessionRefused",
+        "InterfaceNotReady",
         "QuotaExceeded",
         "InvalidConfiguration",
         "SensorFull",

@@ -372,6 +372,8 @@ impl Fleet {
             external: u64::from(number == last) * 2,
             capacity: place.limit,
             full_until: (place.limit == Some(place.load)).then(|| now() + SignedDuration::from_secs(412)),
+            down_until: None,
+            down_because: None,
             draining: false,
             missing: false,
         });
