@@ -4,7 +4,8 @@
 //! `aws ec2 describe-…` reads as it is, and is written likewise. Members that no rule uses are not kept. A member
 //! that EC2 leaves out is an empty list, an empty text or `None`, and such a member is not written.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// A tag of an AWS object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,10 @@ pub struct Instance {
     /// Where it is in its life.
     #[serde(default)]
     pub state: InstanceState,
+    /// Why and since when it is in this state, such as `User initiated (2026-11-26 10:00:00 GMT)`. Empty where EC2
+    /// does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state_transition_reason: String,
     /// The interfaces attached to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_interfaces: Vec<InstanceNetworkInterface>,
@@ -39,6 +44,7 @@ pub struct Instance {
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceState {
     /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or `terminated`.
+    #[serde(default)]
     pub name: String,
 }
 
@@ -78,6 +84,12 @@ pub struct NetworkInterface {
     /// `vpc-…`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc_id: String,
+    /// The account that owns it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub owner_id: String,
+    /// `available`, `associated`, `attaching`, `in-use` or `detaching`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub status: String,
     /// The security groups that it belongs to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupIdentifier>,
@@ -96,6 +108,32 @@ pub struct Attachment {
     /// The instance, where it is one: a load balancer's interface has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    /// `attaching`, `attached`, `detaching` or `detached`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When attaching began.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
+    pub attach_time: Option<String>,
+}
+
+/// A time as text. It is told and decides nothing, so one in another form, as some tools write it, is left out.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
+}
+
+/// A VPC endpoint (`DescribeVpcEndpoints`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VpcEndpoint {
+    /// `vpce-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vpc_endpoint_id: String,
+    /// `available`, `pendingAcceptance`, `pending`, `rejected`, `failed`, `expired`, `deleting`, …
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub state: String,
+    /// Its interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network_interface_ids: Vec<String>,
 }
 
 /// A security group that an interface belongs to.

@@ -35,6 +35,7 @@ fn instance(instance: sdk::Instance) -> core::Instance {
                 .map(|n| n.as_str().to_owned())
                 .unwrap_or_default(),
         },
+        state_transition_reason: instance.state_transition_reason.unwrap_or_default(),
         network_interfaces: instance
             .network_interfaces
             .unwrap_or_default()
@@ -94,6 +95,11 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
         private_ip_address: interface.private_ip_address.unwrap_or_default(),
         subnet_id: interface.subnet_id.unwrap_or_default(),
         vpc_id: interface.vpc_id.unwrap_or_default(),
+        owner_id: interface.owner_id.unwrap_or_default(),
+        status: interface
+            .status
+            .map(|status| status.as_str().to_owned())
+            .unwrap_or_default(),
         groups: interface
             .groups
             .unwrap_or_default()
@@ -106,16 +112,22 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
             .collect(),
         attachment: interface.attachment.map(|a| core::Attachment {
             instance_id: a.instance_id,
+            status: a.status.map(|status| status.as_str().to_owned()),
+            attach_time: a.attach_time.map(|time| time.to_string()),
         }),
         tag_set: tags(interface.tag_set),
     }
 }
 
-pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> (String, Vec<String>) {
-    (
-        endpoint.vpc_endpoint_id.unwrap_or_default(),
-        endpoint.network_interface_ids.unwrap_or_default(),
-    )
+pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> core::VpcEndpoint {
+    core::VpcEndpoint {
+        vpc_endpoint_id: endpoint.vpc_endpoint_id.unwrap_or_default(),
+        state: endpoint
+            .state
+            .map(|state| state.as_str().to_owned())
+            .unwrap_or_default(),
+        network_interface_ids: endpoint.network_interface_ids.unwrap_or_default(),
+    }
 }
 
 pub(crate) fn security_group(group: sdk::SecurityGroup) -> core::SecurityGroup {
