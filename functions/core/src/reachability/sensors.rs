@@ -25,9 +25,9 @@ pub(super) fn as_a_whole(
 }
 
 /// What the state of a Gateway Load Balancer endpoint says, where it is not `available`. One that is still `pending`
-/// or waits to be accepted may be available soon, all other states end its life (EC2 API reference, `VpcEndpoint`,
-/// which begins the names with a capital letter, while EC2 begins them with a small one:
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>).
+/// or waits to be accepted may be available soon. In any other state it is taken for down, in `partial` too, of which AWS
+/// does not say what it means (EC2 API reference, `VpcEndpoint`, which begins the names with a capital letter, while EC2
+/// begins them with a small one: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>).
 fn gateway(endpoint: &VpcEndpoint) -> Option<Finding> {
     let VpcEndpoint {
         vpc_endpoint_id: id,
