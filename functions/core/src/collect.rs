@@ -3,13 +3,13 @@
 //! One made from AWS grows in rounds, each from what the rounds before have found: what is behind the targets,
 //! then their interfaces and the sources', then everything around those, at last the prefix lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::explain::{Question, gather, source, targets};
 use crate::ids::InterfaceId;
 use crate::network::NetworkInterface;
-use crate::reachability::{load_balancer_description, prefix_lists_to_read, route_prefix_lists_to_read};
+use crate::reachability::{InboundRules, load_balancer_description, route_prefix_lists_to_read};
 use crate::snapshot::Snapshot;
 
 /// The Gateway Load Balancer endpoints among the targets.
@@ -27,6 +27,16 @@ pub fn target_interfaces(snapshot: &Snapshot) -> BTreeSet<String> {
     targets
         .filter_map(|target| target.network_interface_id.clone())
         .chain(gateways.flat_map(|endpoint| endpoint.network_interface_ids.clone()))
+        .collect()
+}
+
+/// The instances whose state counts: those of the targets' interfaces.
+pub fn sensor_instances(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = target_interfaces(snapshot);
+    let interfaces = snapshot.network_interfaces.iter();
+    interfaces
+        .filter(|interface| targets.contains(&interface.network_interface_id))
+        .filter_map(|interface| interface.attachment.as_ref()?.instance_id.clone())
         .collect()
 }
 
@@ -75,6 +85,7 @@ pub fn prefix_lists(
     let groups = groups
         .map(|group| (group.group_id.clone(), group.clone()))
         .collect();
+    let rules = InboundRules::read(&groups);
     let mut lists = BTreeSet::new();
     for id in sources {
         let Ok(interface) = source(snapshot, id) else {
@@ -97,7 +108,9 @@ pub fn prefix_lists(
             interface,
             targets,
         );
-        lists.extend(prefix_lists_to_read(&candidacy, &groups));
+        lists.extend(rules.prefix_lists_to_read(&candidacy));
+        // What no list is needed for, or may be let in by one: of some of it the route decides whether it is.
+        let candidacy = rules.filter(candidacy, &HashMap::new(), UnverifiableTargets::Allow);
         lists.extend(route_prefix_lists_to_read(&candidacy, &snapshot.route_tables));
     }
     lists

@@ -212,16 +212,6 @@ fn instances_of<'a>(snapshot: &'a Snapshot, interface_id: &'a str) -> impl Itera
 }
 
 pub(crate) fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTarget> {
-    let gateway_endpoints = snapshot
-        .vpc_endpoints
-        .iter()
-        .map(|endpoint| {
-            (
-                endpoint.vpc_endpoint_id.clone(),
-                endpoint.network_interface_ids.clone(),
-            )
-        })
-        .collect();
     let shown = snapshot.traffic_mirror_targets.iter();
     let id = |target: &TrafficMirrorTarget| TargetId::as_given(&target.traffic_mirror_target_id);
     let configured = match &question.targets {
@@ -238,7 +228,8 @@ pub(crate) fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTa
         configured,
         shown.map(|target| (id(target), target.clone())).collect(),
         &snapshot.network_interfaces,
-        &gateway_endpoints,
+        &snapshot.vpc_endpoints,
+        &snapshot.instances,
     )
 }
 

@@ -5,7 +5,8 @@
 //! that EC2 leaves out is an empty list, an empty text or `None`, and such a member is not written.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// A tag of an AWS object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Instance {
     /// Where it is in its life.
     #[serde(default)]
     pub state: InstanceState,
+    /// Why and since when it is in this state, such as `User initiated (2026-11-26 10:00:00 GMT)`. Empty where EC2
+    /// does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state_transition_reason: String,
     /// The interfaces attached to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_interfaces: Vec<InstanceNetworkInterface>,
@@ -40,6 +45,7 @@ pub struct Instance {
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceState {
     /// `pending`, `running`, `stopping`, `stopped`, `shutting-down` or `terminated`.
+    #[serde(default)]
     pub name: String,
 }
 
@@ -82,6 +88,12 @@ pub struct NetworkInterface {
     /// `vpc-…`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc_id: String,
+    /// The account that owns it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub owner_id: String,
+    /// `available`, `associated`, `attaching`, `in-use` or `detaching`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub status: String,
     /// The security groups that it belongs to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupIdentifier>,
@@ -103,8 +115,8 @@ pub struct Attachment {
     /// `attaching`, `attached`, `detaching` or `detached`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// When it was attached, as RFC 3339 writes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// When attaching began, as RFC 3339 writes it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time")]
     pub attach_time: Option<String>,
 }
 
@@ -113,6 +125,26 @@ impl Attachment {
     pub fn attached_at(&self) -> Option<Timestamp> {
         self.attach_time.as_deref()?.parse().ok()
     }
+}
+
+/// A time as text. One in another form, as some tools write it, is left out: no verdict rests on it.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
+}
+
+/// A VPC endpoint (`DescribeVpcEndpoints`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VpcEndpoint {
+    /// `vpce-…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vpc_endpoint_id: String,
+    /// `available`, `pendingAcceptance`, `pending`, `rejected`, `failed`, `expired`, `deleting`, …
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub state: String,
+    /// Its interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network_interface_ids: Vec<String>,
 }
 
 /// A security group that an interface belongs to.

@@ -239,8 +239,9 @@ pub struct Candidate {
     pub kind: TargetKind,
     /// One of the endpoints below is in the source's zone.
     pub local: bool,
-    /// The endpoints that no rule has taken away. Empty only where none is visible and
-    /// `UNVERIFIABLE_TARGETS` is `allow`.
+    /// The endpoints that no rule has taken away, and until the route is known also those that are lost, of a
+    /// target that only a rule with a group lets in ([`Endpoint::by_reference`]). Empty only where none is visible
+    /// and `UNVERIFIABLE_TARGETS` is `allow`.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -270,6 +271,35 @@ pub struct Endpoint {
     /// Its security groups; an empty list for a load balancer made without groups. `None` once they have been
     /// judged, and where they are too many to hand on ([`Candidacy::shed_groups`]).
     pub groups: Option<Vec<String>>,
+    /// Only a rule that names a group lets the source in, which counts unless the route leads through a middlebox:
+    /// `filter-routes` decides.
+    pub by_reference: Option<ByReference>,
+    /// A rule has taken it away. It is kept as long as the route may yet show that a rule before that one does.
+    pub lost: Option<Loss>,
+}
+
+/// How a rule that names a group lets an endpoint's source in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByReference {
+    /// The rule, in words.
+    pub rule: String,
+    /// What may let the source in by its address, and cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+}
+
+/// What took an endpoint away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// The rule.
+    pub stage: RejectedBy,
+    /// It could not be told whether the rule lets it pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// What decided.
+    pub evidence: String,
 }
 
 /// What let a target through a rule.

@@ -2,7 +2,7 @@
 //!
 //! A mirrored packet is VXLAN in UDP to port 4789, sent from the primary private IPv4 address of the source
 //! interface (VPC Traffic Mirroring guide, "Traffic mirroring packet format"). [`gather`] decides whether the
-//! source may be mirrored at all, and which targets are visible and near enough; [`filter_security_groups`]
+//! source may be mirrored at all, and which targets are visible, up and near enough; [`filter_security_groups`]
 //! and [`filter_network_acls`] ask whether the packet is let in, [`filter_routes`] whether it gets there. Each
 //! hands on the [`Candidacy`] with fewer candidates and more rejections.
 //!
@@ -11,12 +11,17 @@
 //! [`UnverifiableTargets::Allow`] says so, and then an advisory tells. An endpoint is one interface of a
 //! target: a target stays while one of its endpoints does, and is rejected by the rule that takes away the
 //! last.
+//!
+//! One rule hangs on a later one: a security group's rule that names a group counts unless the route leads through a
+//! middlebox. Of a target that nothing else lets in, what the rules say is kept until the route is known.
 
 mod choices;
 mod gather;
 mod network_acls;
+mod references;
 mod routes;
 mod security_groups;
+mod sensors;
 mod source;
 mod targets;
 
@@ -27,15 +32,16 @@ use ipnet::IpNet;
 
 use crate::config::UnverifiableTargets;
 use crate::ids::TargetId;
-use crate::pipeline::{Admission, Candidacy, Candidate, Endpoint, RejectedBy, Rejection, Source, TargetKind};
+use crate::pipeline::{
+    Admission, ByReference, Candidacy, Candidate, Endpoint, Loss, RejectedBy, Rejection, Source, TargetKind,
+};
 
 pub use choices::{choices, fixed_filter, fixed_target, with_own};
 pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
 pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
 pub use security_groups::{
-    InboundRules, filter_security_groups, groups_to_describe, interfaces_to_read, prefix_lists_to_read,
-    with_groups,
+    InboundRules, filter_security_groups, groups_to_describe, interfaces_to_read, with_groups,
 };
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};
@@ -48,6 +54,8 @@ pub(crate) const MIRROR_PORT: i32 = 4789;
 enum Finding {
     /// It lets the packet in: the evidence.
     Passes(String),
+    /// It lets the packet in unless the route leads through a middlebox.
+    ByReference(ByReference),
     /// It does not apply to this endpoint, which a person should know: the advisory.
     Unchecked(&'static str),
     /// It does not let the packet in: the evidence.
@@ -72,87 +80,135 @@ fn apply(
     mut judge: impl FnMut(&Source, TargetKind, &Endpoint) -> Finding,
 ) -> Candidacy {
     let candidates = std::mem::take(&mut candidacy.candidates);
+    let allow = unverifiable == UnverifiableTargets::Allow;
     let mut advisories = Advisories::default();
     for mut candidate in candidates {
-        let mut blocked = Vec::new();
-        let mut unknown = Vec::new();
-        let mut allowed = Vec::new();
-        let mut passed = Vec::new();
-        let unseen = candidate.endpoints.is_empty();
-        if let Some(source) = &candidacy.source {
-            candidate
-                .endpoints
-                .retain(|endpoint| match judge(source, candidate.kind, endpoint) {
-                    Finding::Passes(evidence) => {
-                        add_new(&mut passed, evidence);
-                        true
-                    }
-                    Finding::Unchecked(note) => {
-                        advisories.note(note, &candidate.target_id);
-                        add_new(&mut passed, note.to_owned());
-                        true
-                    }
-                    Finding::Blocked(evidence) => {
-                        add_new(&mut blocked, evidence);
-                        false
-                    }
-                    Finding::Unknown(evidence) if unverifiable == UnverifiableTargets::Allow => {
-                        add_new(&mut allowed, evidence);
-                        true
-                    }
-                    Finding::Unknown(evidence) => {
-                        add_new(&mut unknown, evidence);
-                        false
-                    }
-                });
-            candidate.local = candidate
-                .endpoints
-                .iter()
-                .any(|endpoint| source.shares_zone_with(endpoint));
-        } else {
-            candidate.endpoints.clear();
-            unknown.push("the source's address is not known".to_owned());
-        }
-
-        if unseen && unknown.is_empty() {
-            if unverifiable == UnverifiableTargets::Allow {
+        let Some(source) = &candidacy.source else {
+            let unknown = vec!["the source's address is not known".to_owned()];
+            let rejection = rejection(candidate.target_id, rule, true, unknown);
+            candidacy.rejections.push(rejection);
+            continue;
+        };
+        if candidate.endpoints.is_empty() {
+            if allow {
                 advisories.note(rule.unseen, &candidate.target_id);
                 candidacy.candidates.push(candidate);
-                continue;
-            }
-            unknown.push("its interface is not visible".to_owned());
-        }
-        if candidate.endpoints.is_empty() {
-            let (stage, reason, evidence) = if unknown.is_empty() {
-                (rule.stage, rule.blocked, blocked)
             } else {
-                (RejectedBy::Unverifiable, rule.unknown, unknown)
-            };
-            candidacy.rejections.push(Rejection {
-                target_id: candidate.target_id,
-                stage,
-                reason: reason.to_owned(),
-                evidence: together(evidence),
-            });
-        } else {
-            if !allowed.is_empty() {
-                advisories.note(
-                    format!("kept although {}: {}", rule.unknown, allowed.join("; ")),
-                    &candidate.target_id,
-                );
+                let unknown = vec!["its interface is not visible".to_owned()];
+                let rejection = rejection(candidate.target_id, rule, true, unknown);
+                candidacy.rejections.push(rejection);
             }
-            if !passed.is_empty() {
-                candidacy.admissions.push(Admission {
-                    target_id: candidate.target_id.clone(),
+            continue;
+        }
+        let mut allowed = Vec::new();
+        let mut passed = Vec::new();
+        let endpoints = candidate.endpoints.iter_mut();
+        for endpoint in endpoints.filter(|endpoint| endpoint.lost.is_none()) {
+            let lose = |unknown, evidence| {
+                Some(Loss {
                     stage: rule.stage,
-                    evidence: together(passed),
-                });
+                    unknown,
+                    evidence,
+                })
+            };
+            match judge(source, candidate.kind, endpoint) {
+                Finding::Passes(evidence) => add_new(&mut passed, evidence),
+                Finding::ByReference(by_reference) => {
+                    add_new(&mut passed, by_reference.rule.clone());
+                    endpoint.by_reference = Some(by_reference);
+                }
+                Finding::Unchecked(note) => {
+                    advisories.note(note, &candidate.target_id);
+                    add_new(&mut passed, note.to_owned());
+                }
+                Finding::Blocked(evidence) => endpoint.lost = lose(false, evidence),
+                Finding::Unknown(evidence) if allow => add_new(&mut allowed, evidence),
+                Finding::Unknown(evidence) => endpoint.lost = lose(true, evidence),
             }
-            candidacy.candidates.push(candidate);
+        }
+        match settled(candidate, source) {
+            Err(rejection) => candidacy.rejections.push(rejection),
+            Ok(candidate) => {
+                kept(&mut advisories, rule, &allowed, &candidate.target_id);
+                if !passed.is_empty() {
+                    candidacy.admissions.push(Admission {
+                        target_id: candidate.target_id.clone(),
+                        stage: rule.stage,
+                        evidence: together(passed),
+                    });
+                }
+                candidacy.candidates.push(candidate);
+            }
         }
     }
     candidacy.advisories.extend(advisories.into_texts());
     candidacy
+}
+
+/// Tells that a target is kept although a rule cannot be decided.
+fn kept(advisories: &mut Advisories, rule: &Rule, allowed: &[String], target_id: &TargetId) {
+    if !allowed.is_empty() {
+        let text = format!("kept although {}: {}", rule.unknown, allowed.join("; "));
+        advisories.note(text, target_id);
+    }
+}
+
+/// The candidate without the endpoints that are lost; its rejection by the last rule that took one, where none is
+/// left. As long as all that is left hangs on the route, what is lost is kept: the route may show that the first
+/// rule that applied was another.
+fn settled(mut candidate: Candidate, source: &Source) -> Result<Candidate, Rejection> {
+    let endpoints = &mut candidate.endpoints;
+    let passes = |endpoint: &Endpoint| endpoint.lost.is_none();
+    let hangs_on_the_route = |endpoint: &Endpoint| endpoint.by_reference.is_some();
+    if endpoints.iter().any(|it| passes(it) && !hangs_on_the_route(it))
+        || !endpoints.iter().any(hangs_on_the_route)
+    {
+        let losses: Vec<_> = endpoints
+            .extract_if(.., |endpoint| endpoint.lost.is_some())
+            .filter_map(|endpoint| endpoint.lost)
+            .collect();
+        if let (true, Some(last)) = (endpoints.is_empty(), losses.iter().map(|loss| loss.stage).max()) {
+            let by_last = || losses.iter().filter(|loss| loss.stage == last);
+            let unknown = by_last().any(|loss| loss.unknown);
+            let mut evidence = Vec::new();
+            for loss in by_last().filter(|loss| loss.unknown == unknown) {
+                add_new(&mut evidence, loss.evidence.clone());
+            }
+            return Err(rejection(candidate.target_id, rule_of(last), unknown, evidence));
+        }
+    }
+    candidate.local = candidate
+        .endpoints
+        .iter()
+        .any(|endpoint| passes(endpoint) && source.shares_zone_with(endpoint));
+    Ok(candidate)
+}
+
+fn rule_of(stage: RejectedBy) -> &'static Rule {
+    match stage {
+        RejectedBy::SecurityGroup => &security_groups::RULE,
+        RejectedBy::NetworkAcl => &network_acls::RULE,
+        _ => &routes::RULE,
+    }
+}
+
+fn rejection(target_id: TargetId, rule: &Rule, unknown: bool, evidence: Vec<String>) -> Rejection {
+    let (stage, reason) = if unknown {
+        (RejectedBy::Unverifiable, rule.unknown)
+    } else {
+        (rule.stage, rule.blocked)
+    };
+    Rejection {
+        target_id,
+        stage,
+        reason: reason.to_owned(),
+        evidence: together(evidence),
+    }
+}
+
+/// An endpoint in the source's own subnet: no border is crossed, no route needed.
+fn is_neighbour(source: &Source, endpoint: &Endpoint) -> bool {
+    !source.subnet_id.is_empty() && source.subnet_id == endpoint.subnet_id
 }
 
 /// So many targets are named in an advisory.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorSession,
-    TrafficMirrorTarget,
+    TrafficMirrorTarget, VpcEndpoint,
 };
 
 /// The world as the AWS CLI prints it, as far as a verdict rests on it.
@@ -65,17 +65,6 @@ pub struct Snapshot {
 pub struct Subnet {
     /// `subnet-…`.
     pub subnet_id: String,
-}
-
-/// A VPC endpoint (`DescribeVpcEndpoints`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct VpcEndpoint {
-    /// `vpce-…`.
-    pub vpc_endpoint_id: String,
-    /// Its interfaces.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub network_interface_ids: Vec<String>,
 }
 
 /// One reservation for each instance: which were started together is not kept.

@@ -41,6 +41,7 @@ fn instance(instance: sdk::Instance) -> core::Instance {
                 .map(|n| n.as_str().to_owned())
                 .unwrap_or_default(),
         },
+        state_transition_reason: instance.state_transition_reason.unwrap_or_default(),
         network_interfaces: instance
             .network_interfaces
             .unwrap_or_default()
@@ -105,6 +106,11 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
         private_ip_address: interface.private_ip_address.unwrap_or_default(),
         subnet_id: interface.subnet_id.unwrap_or_default(),
         vpc_id: interface.vpc_id.unwrap_or_default(),
+        owner_id: interface.owner_id.unwrap_or_default(),
+        status: interface
+            .status
+            .map(|status| status.as_str().to_owned())
+            .unwrap_or_default(),
         groups: interface
             .groups
             .unwrap_or_default()
@@ -124,11 +130,15 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
     }
 }
 
-pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> (String, Vec<String>) {
-    (
-        endpoint.vpc_endpoint_id.unwrap_or_default(),
-        endpoint.network_interface_ids.unwrap_or_default(),
-    )
+pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> core::VpcEndpoint {
+    core::VpcEndpoint {
+        vpc_endpoint_id: endpoint.vpc_endpoint_id.unwrap_or_default(),
+        state: endpoint
+            .state
+            .map(|state| state.as_str().to_owned())
+            .unwrap_or_default(),
+        network_interface_ids: endpoint.network_interface_ids.unwrap_or_default(),
+    }
 }
 
 pub(crate) fn security_group(group: sdk::SecurityGroup) -> core::SecurityGroup {

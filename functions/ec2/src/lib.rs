@@ -19,6 +19,7 @@ use aws_sdk_ec2::types::Filter;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
+    VpcEndpoint,
 };
 use mirrorstep_core::{InstanceId, InterfaceId};
 
@@ -171,12 +172,12 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// The ids of each endpoint's interfaces, by the endpoint's id (`DescribeVpcEndpoints`).
-    pub async fn vpc_endpoint_interfaces(
+    /// The VPC endpoints that EC2 shows of these (`DescribeVpcEndpoints`).
+    pub async fn vpc_endpoints(
         &self,
         endpoints: &BTreeSet<String>,
-    ) -> Result<HashMap<String, Vec<String>>, DescribeError> {
-        let mut found = HashMap::new();
+    ) -> Result<Vec<VpcEndpoint>, DescribeError> {
+        let mut found = Vec::new();
         for filter in filters("vpc-endpoint-id", endpoints) {
             let call = self.0.describe_vpc_endpoints().filters(filter);
             found.extend(describe!(

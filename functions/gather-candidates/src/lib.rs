@@ -1,13 +1,13 @@
-//! Stage `gather-candidates`: the configured targets that exist and are in the right Availability Zone, with
-//! the endpoints that receive their packets; and the source as it is now.
+//! Stage `gather-candidates`: the configured targets that exist, are up as far as their interfaces show it, and are
+//! in the right Availability Zone, with the endpoints that receive their packets; and the source as it is now.
 //!
 //! Two calls to EC2, however many targets there are up to 199: the targets, then the source and all their
 //! interfaces together. Targets behind load balancers need one call more for each kind.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use mirrorstep_core::config::Targets;
-use mirrorstep_core::network::{NetworkInterface, TrafficMirrorTarget};
+use mirrorstep_core::network::{NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 use mirrorstep_core::pipeline::{Candidacy, ExistingSessions, Invocation, Stage};
 use mirrorstep_core::reachability::{self, GatherSettings, VisibleTarget};
 use mirrorstep_core::{ErrorName, StageError, TargetId};
@@ -37,7 +37,7 @@ impl Stage for GatherCandidates {
             ..
         } = invocation.input;
         let targets = self.ec2.targets(&self.targets).await?;
-        let gateway_endpoints = self.gateway_endpoints(&targets).await?;
+        let vpc_endpoints = self.vpc_endpoints(&targets).await?;
         let ids = [request.interface_id.to_string()]
             .into_iter()
             .chain(
@@ -45,7 +45,11 @@ impl Stage for GatherCandidates {
                     .iter()
                     .filter_map(|target| target.network_interface_id.clone()),
             )
-            .chain(gateway_endpoints.values().flatten().cloned())
+            .chain(
+                vpc_endpoints
+                    .iter()
+                    .flat_map(|endpoint| endpoint.network_interface_ids.clone()),
+            )
             .collect::<BTreeSet<_>>();
         let mut interfaces = self.ec2.interfaces("network-interface-id", ids).await?;
         let descriptions = targets
@@ -64,7 +68,7 @@ impl Stage for GatherCandidates {
                     format!("EC2 does not show interface {}", request.interface_id),
                 )
             })?;
-        let visible = self.visible_targets(targets, &interfaces, &gateway_endpoints)?;
+        let visible = self.visible_targets(targets, &interfaces, &vpc_endpoints)?;
         let used = sessions.iter().map(|session| session.session_number).collect();
         let mut candidacy =
             reachability::gather(request, observed_at, used, &source, visible, &self.settings);
@@ -87,16 +91,13 @@ impl Stage for GatherCandidates {
 }
 
 impl GatherCandidates {
-    /// The interfaces of the Gateway Load Balancer endpoints among the targets, by endpoint.
-    async fn gateway_endpoints(
-        &self,
-        targets: &[TrafficMirrorTarget],
-    ) -> Result<HashMap<String, Vec<String>>, StageError> {
+    /// The Gateway Load Balancer endpoints among the targets.
+    async fn vpc_endpoints(&self, targets: &[TrafficMirrorTarget]) -> Result<Vec<VpcEndpoint>, StageError> {
         let endpoints = targets
             .iter()
             .filter_map(|t| t.gateway_load_balancer_endpoint_id.clone())
             .collect();
-        Ok(self.ec2.vpc_endpoint_interfaces(&endpoints).await?)
+        Ok(self.ec2.vpc_endpoints(&endpoints).await?)
     }
 
     /// Every configured target with what EC2 shows of it: also those of which it shows nothing.
@@ -104,7 +105,7 @@ impl GatherCandidates {
         &self,
         targets: Vec<TrafficMirrorTarget>,
         interfaces: &[NetworkInterface],
-        gateway_endpoints: &HashMap<String, Vec<String>>,
+        vpc_endpoints: &[VpcEndpoint],
     ) -> Result<Vec<VisibleTarget>, StageError> {
         let mut shown: Vec<(TargetId, TrafficMirrorTarget)> = Vec::with_capacity(targets.len());
         for target in targets {
@@ -125,7 +126,9 @@ impl GatherCandidates {
             configured,
             shown,
             interfaces,
-            gateway_endpoints,
+            vpc_endpoints,
+            // One call more for each interface would tell what their own instances do: `reconcile` and EC2's refusal do.
+            &[],
         ))
     }
 }

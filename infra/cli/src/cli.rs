@@ -43,10 +43,11 @@ pub enum Command {
     /// Say which targets could receive an interface's mirrored packets, and why the others could not.
     ///
     /// Decides as the functions do, by the same code, on what EC2 shows now, or without AWS on a snapshot of the
-    /// network. It only reads, and creates nothing. A target is eligible, or rejected by the first rule that applies: target, availability-zone, security-group,
-    /// network-acl, route, or unverifiable where what decides is not visible. Where the interface is
-    /// not to be mirrored at all (a sensor's own, opted out, without an IPv4 address) every target is rejected
-    /// by target, with the reason. Of the eligible targets the one is picked that has the fewest sessions in
+    /// network. Beside that it sees whether a sensor's instance runs, which no function asks for. It only reads, and
+    /// creates nothing. A target is eligible, or rejected by the first rule that applies: target, sensor-down,
+    /// availability-zone, security-group, network-acl, route, or unverifiable where what decides is not visible. Where
+    /// the interface is not to be mirrored at all (a sensor's own, opted out, without an IPv4 address) every target is
+    /// rejected by target, with the reason. Of the eligible targets the one is picked that has the fewest sessions in
     /// EC2, local ones first: the ledger is not asked.
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainOptions),

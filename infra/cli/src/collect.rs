@@ -1,15 +1,15 @@
 //! A snapshot of what decides about some interfaces, from EC2 with as few calls as that takes.
 //!
-//! Each kind of object is asked for once, for all interfaces and targets together: instances, targets and
-//! sessions; then the interfaces; then security groups, network ACLs and route tables. One call more for each
-//! where there are load balancers or Gateway Load Balancer endpoints among the targets, and one for each prefix
-//! list on which a verdict hangs.
+//! Each kind of object is asked for once, for all interfaces and targets together: targets and sessions; then the
+//! interfaces; then their instances, security groups, network ACLs and route tables. One call more for the instances
+//! where it is them that are asked about, for each where there are load balancers or Gateway Load Balancer endpoints
+//! among the targets, and one for each prefix list on which a verdict hangs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
-use mirrorstep_core::snapshot::{Snapshot, VpcEndpoint};
+use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{InstanceId, InterfaceId, TargetId, collect as needed};
 
 use crate::aws::Account;
@@ -57,15 +57,9 @@ pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, 
         sources.extend(interfaces.map(|interface| interface.network_interface_id.clone()));
     }
     snapshot.vpc_endpoints = ec2
-        .vpc_endpoint_interfaces(&needed::vpc_endpoints(&snapshot))
+        .vpc_endpoints(&needed::vpc_endpoints(&snapshot))
         .await
-        .map_err(account.failed())?
-        .into_iter()
-        .map(|(vpc_endpoint_id, network_interface_ids)| VpcEndpoint {
-            vpc_endpoint_id,
-            network_interface_ids,
-        })
-        .collect();
+        .map_err(account.failed())?;
     snapshot
         .vpc_endpoints
         .sort_by(|one, other| one.vpc_endpoint_id.cmp(&other.vpc_endpoint_id));
@@ -125,7 +119,8 @@ pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, 
     Ok(snapshot)
 }
 
-/// The instances of the interfaces that were asked for by themselves: their tags count.
+/// The instances of the interfaces that were asked for by themselves, whose tags count, and those of the sensors, whose
+/// state does.
 fn instances_to_add(snapshot: &Snapshot, interfaces: &[InterfaceId]) -> BTreeSet<String> {
     let asked: BTreeSet<&str> = interfaces.iter().map(InterfaceId::as_str).collect();
     let known: BTreeSet<&str> = snapshot
@@ -137,9 +132,9 @@ fn instances_to_add(snapshot: &Snapshot, interfaces: &[InterfaceId]) -> BTreeSet
         .network_interfaces
         .iter()
         .filter(|interface| asked.contains(interface.network_interface_id.as_str()))
-        .filter_map(|interface| interface.attachment.as_ref()?.instance_id.as_deref())
-        .filter(|instance| !known.contains(instance))
-        .map(str::to_owned)
+        .filter_map(|interface| interface.attachment.as_ref()?.instance_id.clone())
+        .chain(needed::sensor_instances(snapshot))
+        .filter(|instance| !known.contains(instance.as_str()))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
-use mirrorstep_core::snapshot::{Snapshot, VpcEndpoint};
+use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{ErrorName, InterfaceId, TargetId, collect as needed};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -337,19 +337,11 @@ async fn zones_of(
         traffic_mirror_targets: targets.to_vec(),
         ..Snapshot::default()
     };
-    let endpoints = account
+    snapshot.vpc_endpoints = account
         .ec2
-        .vpc_endpoint_interfaces(&needed::vpc_endpoints(&snapshot))
+        .vpc_endpoints(&needed::vpc_endpoints(&snapshot))
         .await
         .map_err(account.failed())?;
-    let of_endpoint = endpoints.clone();
-    snapshot.vpc_endpoints = endpoints
-        .into_iter()
-        .map(|(vpc_endpoint_id, network_interface_ids)| VpcEndpoint {
-            vpc_endpoint_id,
-            network_interface_ids,
-        })
-        .collect();
     let (by_id, by_description) = tokio::try_join!(
         account
             .ec2
@@ -362,15 +354,16 @@ async fn zones_of(
     let interfaces: Vec<NetworkInterface> = by_id.into_iter().chain(by_description).collect();
     let zones = targets.iter().map(|target| {
         let description = mirrorstep_core::reachability::load_balancer_description(target);
-        let of_gateway = target
-            .gateway_load_balancer_endpoint_id
-            .as_ref()
-            .and_then(|id| of_endpoint.get(id));
+        let gateway = target.gateway_load_balancer_endpoint_id.as_ref();
+        let gateway = snapshot
+            .vpc_endpoints
+            .iter()
+            .find(|endpoint| Some(&endpoint.vpc_endpoint_id) == gateway);
         let own = interfaces.iter().filter(|interface| {
             let id = &interface.network_interface_id;
             target.network_interface_id.as_ref() == Some(id)
                 || description.as_ref() == Some(&interface.description)
-                || of_gateway.is_some_and(|ids| ids.contains(id))
+                || gateway.is_some_and(|endpoint| endpoint.network_interface_ids.contains(id))
         });
         let zones: BTreeSet<String> = own.map(|interface| interface.availability_zone.clone()).collect();
         (

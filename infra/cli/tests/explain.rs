@@ -309,6 +309,56 @@ fn the_answer_is_exactly_as_documented() {
     );
 }
 
+/// The cases of the rules, as the command reads them.
+#[test]
+fn the_cases_are_answered_by_the_command_as_they_are_by_the_rules() {
+    let cases = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions/core/tests/cases");
+    for name in [
+        "01-sensors-that-do-not-run",
+        "16-prefix-lists-and-a-middlebox",
+        "17-shapes-that-ec2-and-its-tools-print",
+    ] {
+        let read = |kind: &str| std::fs::read(cases.join(format!("{name}{kind}"))).unwrap();
+        let case: Value = serde_json::from_slice(&read(".expect.json")).unwrap();
+        let interface = case["interface"].as_str().unwrap();
+        let targets: Vec<_> = case["targets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap())
+            .collect();
+        let output = run_on(
+            &read(".json"),
+            &[
+                "--interface",
+                interface,
+                "--targets",
+                &targets.join(","),
+                "--local-zone-only",
+                "true",
+                "--json",
+            ],
+        );
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for verdict in answer["verdicts"].as_array().unwrap() {
+            let expected = &case["expect"][verdict["targetId"].as_str().unwrap()];
+            assert_eq!(
+                (&verdict["eligible"], &verdict["rejectedBy"]),
+                (&expected["eligible"], &expected["rejectedBy"]),
+                "{name}: {verdict}"
+            );
+        }
+        if let Some(picked) = case.get("picked") {
+            assert_eq!(answer["picked"], *picked, "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_sound_network_reaches_every_kind_of_target_and_the_least_loaded_is_picked() {
     let answer = answer(&sound(), &[]);
@@ -503,15 +553,28 @@ fn what_is_missing_or_malformed_is_unverifiable_and_named() {
         snapshot
     };
     for (target, list, id) in [
-        (BY_RANGE, "NetworkInterfaces", "eni-0000000000000000a"),
         (BY_RANGE, "SecurityGroups", "sg-a"),
         (BY_RANGE, "NetworkAcls", "acl-a"),
         (BY_RANGE, "Subnets", "subnet-a"),
         (BALANCER, "SecurityGroups", "sg-d"),
-        (GATEWAY, "VpcEndpoints", "vpce-0000000000000000e"),
     ] {
         let named = if list == "NetworkAcls" { "subnet-a" } else { id };
         rejected(&answer(&without(list, id), &[]), target, "unverifiable", &[named]);
+    }
+    // What is behind another account's target is not visible, what is behind one of this account's is gone.
+    for (target, list, id) in [
+        (BY_RANGE, "NetworkInterfaces", "eni-0000000000000000a"),
+        (GATEWAY, "VpcEndpoints", "vpce-0000000000000000e"),
+    ] {
+        let mut snapshot = without(list, id);
+        rejected(
+            &answer(&snapshot, &[]),
+            target,
+            "sensor-down",
+            &[id, "123456789012"],
+        );
+        object(&mut snapshot, "TrafficMirrorTargets", target)["OwnerId"] = json!("999999999999");
+        rejected(&answer(&snapshot, &[]), target, "unverifiable", &[id]);
     }
     let answer_without_tables = answer(&without("RouteTables", "rtb-1"), &[]);
     rejected(
@@ -656,6 +719,7 @@ fn a_person_gets_a_table_and_the_commands_that_mend_it() {
         json!([entry(100, false, "deny", "0.0.0.0/0")]);
     object(&mut snapshot, "TrafficMirrorTargets", GATEWAY)["GatewayLoadBalancerEndpointId"] =
         json!("vpce-\u{1b}[2J");
+    object(&mut snapshot, "TrafficMirrorTargets", GATEWAY)["OwnerId"] = json!("999999999999");
     let output = run_on(snapshot.to_string().as_bytes(), &["--interface", SOURCE]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -963,7 +1027,11 @@ fn nothing_missing_or_malformed_makes_a_rejected_target_eligible() {
 fn the_demos_own_network_is_explained_as_the_demo_expects_it() {
     for seed in 1..=3 {
         let scenario = Scenario::generate(FleetOptions { instances: 60, seed });
-        let snapshot = Snapshot::from_value(scenario.snapshot.clone()).unwrap();
+        let mut snapshot = Snapshot::from_value(scenario.snapshot.clone()).unwrap();
+        // The whole fleet is started, a sensor among it.
+        for instance in &mut snapshot.instances {
+            "running".clone_into(&mut instance.state.name);
+        }
         assert!(!scenario.expected.is_empty());
         // Which one is full only EC2's refusal tells.
         let is_full = |target: &TargetId| {

@@ -398,9 +398,11 @@ async fn each_kind_of_object_is_asked_for_once() {
         .map(|target| target["TrafficMirrorTargetId"].as_str().unwrap())
         .collect();
     for (expected, command, arguments) in [
-        (11, "snapshot", &["--instance", instance][..]),
+        // The sensors' instances, whose state counts, are asked for after the interfaces, together with the sources'
+        // own, but where those are what is asked about.
+        (12, "snapshot", &["--instance", instance][..]),
         (
-            11,
+            12,
             "snapshot",
             &["--instance", instance, "--interface", &interfaces[0]],
         ),
@@ -422,6 +424,64 @@ async fn each_kind_of_object_is_asked_for_once() {
             aws.calls().values().sum::<u64>(),
             expected,
             "{command} {arguments:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sensor_whose_instance_is_stopped_is_down_online_and_in_the_snapshot() {
+    let mut world = world();
+    let instances = instances(&world);
+    let sensors = list(&world, "TrafficMirrorTargets").iter();
+    let sensors: Vec<_> = sensors
+        .filter_map(|target| {
+            Some((
+                target["TrafficMirrorTargetId"].as_str()?,
+                target["NetworkInterfaceId"].as_str()?,
+            ))
+        })
+        .map(|(target, interface)| (target.to_owned(), interface.to_owned()))
+        .collect();
+    // Of another account's sensor no instance is visible.
+    let (stopped, (target, _)) = sensors
+        .iter()
+        .find_map(|sensor| {
+            let behind = instances
+                .iter()
+                .find(|(_, interfaces)| interfaces.contains(&sensor.1))?;
+            Some((behind.0.clone(), sensor.clone()))
+        })
+        .unwrap();
+    for reservation in world["Reservations"].as_array_mut().unwrap() {
+        let instance = &mut reservation["Instances"][0];
+        if instance["InstanceId"] == stopped.as_str() {
+            instance["State"] = json!({"Code": 80, "Name": "stopped"});
+            instance["StateTransitionReason"] = json!("User initiated (2026-11-26 10:00:00 GMT)");
+        }
+    }
+    let aws = Aws::with(&world).await;
+    let (_, interfaces) = instances.last().unwrap();
+    let question = [
+        "--interface",
+        interfaces[0].as_str(),
+        "--local-zone-only",
+        "false",
+    ];
+    let online = aws
+        .answer(&[&["explain", "--json"][..], &question].concat())
+        .await;
+    let snapshot = aws.answer(&["snapshot", "--interface", &interfaces[0]]).await;
+    for answer in [online, offline(&snapshot, &question).await] {
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let verdict = list(&answer, "verdicts")
+            .iter()
+            .find(|verdict| verdict["targetId"] == target.as_str())
+            .unwrap();
+        assert_eq!(verdict["rejectedBy"], "sensor-down", "{verdict}");
+        let evidence = verdict["evidence"].as_str().unwrap();
+        assert!(
+            evidence.contains(&stopped) && evidence.ends_with("is `stopped` since 2026-11-26 10:00:00 GMT"),
+            "{evidence}"
         );
     }
 }

@@ -184,6 +184,8 @@ fn visible(target: u32, groups: &[u32]) -> VisibleTarget {
             groups: groups.iter().map(|number| member(&group_id(*number))).collect(),
             ..NetworkInterface::default()
         }],
+        gateway: None,
+        instances: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Hundreds of sensors stand in a few subnets, share groups and are rejected for a few reasons. Told one by one they
 //! would take hundreds of KiB; told in groups, a target takes its own ids and no more:
-//! - `candidates`: `{kind, availabilityZone, local, subnetId, groups, endpoints: {tmt: {eni: address}}}`
+//! - `candidates`: `{kind, availabilityZone, local, subnetId, groups, byReference, lost, endpoints: {tmt: {eni: address}}}`
 //! - `rejections`: `{stage, reason, evidence, targetIds}`
 //! - `admissions`: `{stage, evidence, targetIds}`, of the stage that tells, not of those before it
 
@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Admission, Candidacy, Candidate, Endpoint, LeftOut, MirrorRequest, RejectedBy, Rejection, Source,
-    TargetKind,
+    Admission, ByReference, Candidacy, Candidate, Endpoint, LeftOut, Loss, MirrorRequest, RejectedBy,
+    Rejection, Source, TargetKind,
 };
 use crate::ids::TargetId;
 
-/// So many different pieces of evidence are told for one reason. Nobody reads more of them in a console, and where
+/// So many different pieces of evidence are told for one reason, and of what is open until the route is known. Nobody reads more of them in a console, and where
 /// every sensor has security groups of its own, the state would grow by all their ids.
 const MOST_EVIDENCE: usize = 32;
 
@@ -87,6 +87,10 @@ struct Place {
     subnet_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by_reference: Option<ByReference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<Loss>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,8 +193,26 @@ fn group<K: PartialEq>(said: impl Iterator<Item = (K, String, TargetId)>) -> Vec
     groups
 }
 
+/// The first few of many different pieces of evidence.
+#[derive(Default)]
+struct Few(BTreeSet<String>);
+
+impl Few {
+    fn told(&mut self, evidence: String) -> String {
+        if self.0.len() < MOST_EVIDENCE && evidence != OTHER_EVIDENCE {
+            self.0.insert(evidence.clone());
+        }
+        if self.0.contains(&evidence) {
+            evidence
+        } else {
+            OTHER_EVIDENCE.to_owned()
+        }
+    }
+}
+
 fn grouped(candidates: Vec<Candidate>, source: Option<&Source>) -> Vec<Alike> {
     let mut places: BTreeMap<Place, Endpoints> = BTreeMap::new();
+    let mut few = Few::default();
     for candidate in candidates {
         let Candidate {
             target_id,
@@ -205,6 +227,8 @@ fn grouped(candidates: Vec<Candidate>, source: Option<&Source>) -> Vec<Alike> {
                 availability_zone: String::new(),
                 subnet_id: String::new(),
                 groups: None,
+                by_reference: None,
+                lost: None,
             };
             places
                 .entry(nowhere)
@@ -215,10 +239,19 @@ fn grouped(candidates: Vec<Candidate>, source: Option<&Source>) -> Vec<Alike> {
         for endpoint in endpoints {
             let place = Place {
                 kind,
-                local: source.is_some_and(|source| source.shares_zone_with(&endpoint)),
+                local: endpoint.lost.is_none()
+                    && source.is_some_and(|source| source.shares_zone_with(&endpoint)),
                 availability_zone: endpoint.availability_zone,
                 subnet_id: endpoint.subnet_id,
                 groups: endpoint.groups,
+                by_reference: endpoint.by_reference.map(|by_reference| ByReference {
+                    rule: few.told(by_reference.rule),
+                    doubt: by_reference.doubt.map(|doubt| few.told(doubt)),
+                }),
+                lost: endpoint.lost.map(|lost| Loss {
+                    evidence: few.told(lost.evidence),
+                    ..lost
+                }),
             };
             places
                 .entry(place)
@@ -282,8 +315,11 @@ fn ungrouped(groups: Vec<Alike>, source: Option<&Source>) -> Vec<Candidate> {
                     availability_zone: place.availability_zone.clone(),
                     subnet_id: place.subnet_id.clone(),
                     groups: place.groups.clone(),
+                    by_reference: place.by_reference.clone(),
+                    lost: place.lost.clone(),
                 };
-                candidate.local |= source.is_some_and(|source| source.shares_zone_with(&endpoint));
+                candidate.local |= endpoint.lost.is_none()
+                    && source.is_some_and(|source| source.shares_zone_with(&endpoint));
                 candidate.endpoints.push(endpoint);
             }
         }
@@ -309,6 +345,8 @@ mod tests {
             availability_zone: zone.to_owned(),
             subnet_id: format!("subnet-{zone}"),
             groups: groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect()),
+            by_reference: None,
+            lost: None,
         }
     }
 
@@ -373,6 +411,55 @@ mod tests {
         ];
         decided.rejections = vec![rejection(4, "sg-4"), rejection(5, "sg-5")];
         assert_eq!(handed_on(&decided), decided);
+    }
+
+    #[test]
+    fn what_is_open_until_the_route_is_known_is_handed_on() {
+        let by_reference = |number: usize, doubt: Option<&str>| ByReference {
+            rule: format!("sg-{number}: udp from members of sg-0"),
+            doubt: doubt.map(str::to_owned),
+        };
+        let mut decided = candidacy();
+        decided.candidates = (0..100)
+            .map(|number| {
+                let open = Endpoint {
+                    by_reference: Some(by_reference(number, Some("pl-1, which is not visible"))),
+                    ..endpoint(1, "a", None)
+                };
+                let lost = Endpoint {
+                    by_reference: Some(by_reference(1, None)),
+                    lost: Some(Loss {
+                        stage: RejectedBy::NetworkAcl,
+                        unknown: true,
+                        evidence: "the network ACL of subnet-b is not visible".to_owned(),
+                    }),
+                    ..endpoint(2, "b", None)
+                };
+                candidate(number, true, vec![open, lost])
+            })
+            .collect();
+        let once = handed_on(&decided);
+        assert_eq!(once.candidates[3].endpoints.len(), 2);
+        for (number, candidate) in once.candidates.iter().enumerate() {
+            let sent = &decided.candidates[number];
+            let mut endpoints = candidate.endpoints.clone();
+            endpoints.sort_by(|one, other| one.interface_id.cmp(&other.interface_id));
+            assert_eq!(
+                endpoints[1], sent.endpoints[1],
+                "what it shares with the others is whole"
+            );
+            let rule = endpoints[0].by_reference.as_ref().unwrap();
+            assert_eq!(rule.doubt, sent.endpoints[0].by_reference.as_ref().unwrap().doubt);
+        }
+        let rules: BTreeSet<_> = once
+            .candidates
+            .iter()
+            .flat_map(|candidate| &candidate.endpoints)
+            .map(|endpoint| endpoint.by_reference.as_ref().unwrap().rule.clone())
+            .collect();
+        assert!(rules.len() <= MOST_EVIDENCE, "{}", rules.len());
+        assert!(rules.contains(OTHER_EVIDENCE));
+        assert_eq!(handed_on(&once), once, "handed on again it loses nothing more");
     }
 
     #[test]

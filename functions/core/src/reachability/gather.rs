@@ -1,14 +1,17 @@
-//! The first two rules, `target` and `availability-zone`, and whether the source is to be mirrored at all.
+//! The first three rules, `target`, `sensor-down` and `availability-zone`, and whether the source is to be mirrored at
+//! all.
 
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
 use super::choices::of_kind;
-use super::{Advisories, add_new, choices, consent_verdict, type_verdict, with_own};
+use super::{
+    Advisories, Finding, add_new, choices, consent_verdict, sensors, together, type_verdict, with_own,
+};
 use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::ids::TargetId;
-use crate::network::{Attachment, NetworkInterface, TrafficMirrorTarget};
+use crate::network::{Attachment, Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 use crate::pipeline::{
     Candidacy, Candidate, ChoiceKind, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection,
     Source, TargetKind,
@@ -23,6 +26,10 @@ pub struct VisibleTarget {
     pub target: Option<TrafficMirrorTarget>,
     /// The interfaces of its endpoints. Empty where EC2 shows none, as for a target of another account.
     pub endpoints: Vec<NetworkInterface>,
+    /// The Gateway Load Balancer endpoint that it names, where EC2 shows it.
+    pub gateway: Option<VpcEndpoint>,
+    /// The instances of those interfaces, as far as they are known. No stage asks for them.
+    pub instances: Vec<Instance>,
 }
 
 /// What [`gather`] decides by.
@@ -38,7 +45,7 @@ pub struct GatherSettings {
     pub unverifiable: UnverifiableTargets,
 }
 
-/// Rules 1 `target` and 2 `availability-zone`, in the order of `targets`.
+/// Rules 1 `target`, 2 `sensor-down` and 3 `availability-zone`, in the order of `targets`.
 ///
 /// The source itself is left out, and then there are no candidates, where
 /// - its own tags opt out, or its type cannot be mirrored ([`type_verdict`]);
@@ -49,10 +56,14 @@ pub struct GatherSettings {
 /// - it is on the instance of a target's interface: a sensor that mirrors itself mirrors its own mirror.
 ///
 /// A target is rejected where a tag fixes another one, as one of the interface's own or of the request's choices
-/// (`target`; a fixed one that is not among `targets` is rejected too, so that the rejections name it); where EC2 does not show it or it can receive no IPv4 packet (`target`); where the
-/// setting asks for local zones and none of its endpoints is in the source's (`availability-zone`); where its
-/// interfaces or their zones are not visible (`unverifiable`). With [`UnverifiableTargets::Allow`] the last is
-/// a candidate, without endpoints if none is visible, and an advisory says so.
+/// (`target`; a fixed one that is not among `targets` is rejected too, so that the rejections name it); where EC2
+/// does not show it or it can receive no IPv4 packet (`target`); where nothing is behind it now: its Gateway Load
+/// Balancer endpoint is in a state other than `available`, its interfaces are gone though it is the source's own
+/// account's, or they are not attached, or not to an instance that runs (`sensor-down`); where the setting asks for
+/// local zones and none of its endpoints is in the source's (`availability-zone`); where its interfaces or their
+/// zones are not visible, or its Gateway Load Balancer endpoint is not connected yet (`unverifiable`). With
+/// [`UnverifiableTargets::Allow`] the last is a candidate, without endpoints if none is visible, and an advisory says
+/// so.
 pub fn gather(
     mut request: MirrorRequest,
     observed_at: Timestamp,
@@ -126,7 +137,7 @@ pub fn gather(
             });
             continue;
         }
-        match judge(from, target, settings, &mut advisories) {
+        match judge(from, &source.owner_id, target, settings, &mut advisories) {
             Ok(candidate) => candidacy.candidates.push(candidate),
             Err(rejection) => candidacy.rejections.push(rejection),
         }
@@ -200,8 +211,10 @@ fn sensor_of(
     })
 }
 
+/// One target by the three rules. `account` is the source's, empty where EC2 does not say.
 fn judge(
     source: &Source,
+    account: &str,
     visible: VisibleTarget,
     settings: &GatherSettings,
     advisories: &mut Advisories,
@@ -210,6 +223,8 @@ fn judge(
         target_id,
         target,
         endpoints: interfaces,
+        gateway,
+        instances,
     } = visible;
     let rejection = |stage, reason: &str, evidence: String| Rejection {
         target_id: target_id.clone(),
@@ -233,43 +248,43 @@ fn judge(
             "it names no interface, Network Load Balancer or Gateway Load Balancer endpoint".to_owned(),
         ));
     };
+    let is_shown = !interfaces.is_empty();
+    let Addressed {
+        reachable,
+        unusable,
+        mut unknown,
+    } = Addressed::of(interfaces);
+    if reachable.is_empty() && unknown.is_empty() && is_shown {
+        return Err(rejection(
+            RejectedBy::Target,
+            "mirrored packets are IPv4 and it cannot receive them",
+            unusable.join("; "),
+        ));
+    }
 
-    let mut unusable = Vec::new();
-    let mut unknown = Vec::new();
-    if interfaces.is_empty() {
-        unknown.push(match kind {
-            TargetKind::NetworkInterface => format!("EC2 does not show {behind}"),
-            _ => format!("EC2 shows no interface of {behind}"),
-        });
-    }
-    let mut endpoints = Vec::new();
-    for interface in interfaces {
-        let id = &interface.network_interface_id;
-        if let Ok(private_ip) = interface.private_ip_address.parse() {
-            endpoints.push(Endpoint {
-                interface_id: interface.network_interface_id,
-                private_ip,
-                availability_zone: interface.availability_zone,
-                subnet_id: interface.subnet_id,
-                groups: Some(interface.groups.into_iter().map(|group| group.group_id).collect()),
-            });
-        } else if interface.private_ip_address.is_empty() {
-            unusable.push(format!("{id} has no IPv4 address"));
-        } else {
-            unknown.push(format!(
-                "{id} has the malformed address `{}`",
-                interface.private_ip_address
-            ));
+    let shows_none = match kind {
+        TargetKind::NetworkInterface => format!("EC2 does not show {behind}"),
+        _ => format!("EC2 shows no interface of {behind}"),
+    };
+    let is_gone = !is_shown && !account.is_empty() && target.owner_id == account;
+    let gone = is_gone.then(|| format!("{shows_none}, and the target is this account's own ({account})"));
+    match sensors::as_a_whole(gateway.as_ref(), gone) {
+        Some((reason, Finding::Blocked(evidence))) => {
+            return Err(rejection(RejectedBy::SensorDown, reason, evidence));
         }
+        Some((reason, Finding::Unknown(evidence))) if !allow => {
+            return Err(rejection(RejectedBy::Unverifiable, reason, evidence));
+        }
+        Some((reason, Finding::Unknown(evidence))) => {
+            advisories.note(format!("kept although {reason}: {evidence}"), &target_id);
+        }
+        _ => {}
     }
-    if endpoints.is_empty() {
-        return if unknown.is_empty() {
-            Err(rejection(
-                RejectedBy::Target,
-                "mirrored packets are IPv4 and it cannot receive them",
-                unusable.join("; "),
-            ))
-        } else if allow {
+    if !is_shown {
+        unknown.push(shows_none);
+    }
+    if reachable.is_empty() {
+        return if allow {
             advisories.note(
                 "its interface is not visible to this account, its zone is unchecked",
                 &target_id,
@@ -278,7 +293,7 @@ fn judge(
                 target_id,
                 kind,
                 local: false,
-                endpoints,
+                endpoints: Vec::new(),
             })
         } else {
             Err(rejection(
@@ -288,47 +303,27 @@ fn judge(
             ))
         };
     }
-
-    if settings.local_zone_only {
-        let zone_known = |endpoint: &Endpoint| {
-            !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty()
-        };
-        if !endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)) {
-            let unknown: Vec<_> = endpoints
-                .iter()
-                .filter(|endpoint| !zone_known(endpoint))
-                .map(|endpoint| endpoint.interface_id.as_str())
-                .collect();
-            if unknown.is_empty() {
-                let mut zones = Vec::new();
-                for endpoint in &endpoints {
-                    add_new(&mut zones, endpoint.availability_zone.clone());
-                }
-                return Err(rejection(
-                    RejectedBy::AvailabilityZone,
-                    "it has no endpoint in the source's zone",
-                    format!(
-                        "source in {}, target in {}",
-                        source.availability_zone,
-                        zones.join(", ")
-                    ),
-                ));
-            }
-            if !allow {
-                let missing = if source.availability_zone.is_empty() {
-                    "the source's zone is not known".to_owned()
-                } else {
-                    format!("the zone of {} is not known", unknown.join(", "))
-                };
-                return Err(rejection(
-                    RejectedBy::Unverifiable,
-                    "its zone cannot be compared",
-                    missing,
-                ));
-            }
-            advisories.note("its zone is not known, kept unchecked", &target_id);
+    let mut down = Vec::new();
+    let mut endpoints = Vec::new();
+    for (interface, private_ip) in reachable {
+        match sensors::interface(&interface, &instances) {
+            Some(evidence) => down.push(evidence),
+            None => endpoints.push(Endpoint {
+                interface_id: interface.network_interface_id,
+                private_ip,
+                availability_zone: interface.availability_zone,
+                subnet_id: interface.subnet_id,
+                groups: Some(interface.groups.into_iter().map(|group| group.group_id).collect()),
+                by_reference: None,
+                lost: None,
+            }),
         }
-        endpoints.retain(|endpoint| source.shares_zone_with(endpoint) || (allow && !zone_known(endpoint)));
+    }
+    if endpoints.is_empty() {
+        return Err(rejection(RejectedBy::SensorDown, sensors::DOWN, together(down)));
+    }
+    if settings.local_zone_only {
+        endpoints = near(source, &target_id, endpoints, allow, advisories)?;
     }
     let local = endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint));
     Ok(Candidate {
@@ -337,6 +332,89 @@ fn judge(
         local,
         endpoints,
     })
+}
+
+/// A target's interfaces by whether a mirrored packet, which is IPv4, can be addressed to them.
+#[derive(Default)]
+struct Addressed {
+    reachable: Vec<(NetworkInterface, Ipv4Addr)>,
+    /// Those without an IPv4 address, in words.
+    unusable: Vec<String>,
+    /// Those whose address cannot be read, in words.
+    unknown: Vec<String>,
+}
+
+impl Addressed {
+    fn of(interfaces: Vec<NetworkInterface>) -> Self {
+        let mut addressed = Self::default();
+        for interface in interfaces {
+            let id = &interface.network_interface_id;
+            let address = &interface.private_ip_address;
+            if let Ok(private_ip) = address.parse() {
+                addressed.reachable.push((interface, private_ip));
+            } else if address.is_empty() {
+                addressed.unusable.push(format!("{id} has no IPv4 address"));
+            } else {
+                let unknown = format!("{id} has the malformed address `{address}`");
+                addressed.unknown.push(unknown);
+            }
+        }
+        addressed
+    }
+}
+
+/// The endpoints in the source's zone; where there are none, the rejection.
+fn near(
+    source: &Source,
+    target_id: &TargetId,
+    mut endpoints: Vec<Endpoint>,
+    allow: bool,
+    advisories: &mut Advisories,
+) -> Result<Vec<Endpoint>, Rejection> {
+    let rejection = |stage, reason: &str, evidence| {
+        Err(Rejection {
+            target_id: target_id.clone(),
+            stage,
+            reason: reason.to_owned(),
+            evidence,
+        })
+    };
+    let zone_known =
+        |endpoint: &Endpoint| !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty();
+    if !endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)) {
+        let unknown: Vec<_> = endpoints
+            .iter()
+            .filter(|endpoint| !zone_known(endpoint))
+            .map(|endpoint| endpoint.interface_id.as_str())
+            .collect();
+        if unknown.is_empty() {
+            let mut zones = Vec::new();
+            for endpoint in &endpoints {
+                add_new(&mut zones, endpoint.availability_zone.clone());
+            }
+            let evidence = format!(
+                "source in {}, target in {}",
+                source.availability_zone,
+                zones.join(", ")
+            );
+            return rejection(
+                RejectedBy::AvailabilityZone,
+                "it has no endpoint in the source's zone",
+                evidence,
+            );
+        }
+        if !allow {
+            let missing = if source.availability_zone.is_empty() {
+                "the source's zone is not known".to_owned()
+            } else {
+                format!("the zone of {} is not known", unknown.join(", "))
+            };
+            return rejection(RejectedBy::Unverifiable, "its zone cannot be compared", missing);
+        }
+        advisories.note("its zone is not known, kept unchecked", target_id);
+    }
+    endpoints.retain(|endpoint| source.shares_zone_with(endpoint) || (allow && !zone_known(endpoint)));
+    Ok(endpoints)
 }
 
 /// A target's kind, and the name of what is behind it.

@@ -13,14 +13,14 @@ use crate::config::UnverifiableTargets;
 use crate::network::{NetworkAcl, NetworkAclEntry};
 use crate::pipeline::{Candidacy, RejectedBy, Source};
 
-const RULE: Rule = Rule {
+pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::NetworkAcl,
     blocked: "the network ACL of its subnet does not let the source in",
     unknown: "it cannot be told whether the network ACL of its subnet lets the source in",
     unseen: "its subnet is not visible to this account, the network ACL unchecked",
 };
 
-/// Rule 4. `acls` are the ACLs of [`subnets_to_describe`]; others among them do no harm.
+/// Rule 5. `acls` are the ACLs of [`subnets_to_describe`]; others among them do no harm.
 ///
 /// An endpoint in the source's subnet passes. Any other passes where the first inbound entry that matches UDP
 /// 4789 from the source allows it; where none matches, the ACL's default denies. Where the subnet's ACL is not
@@ -91,6 +91,7 @@ pub fn subnets_to_describe(candidacy: &Candidacy) -> BTreeSet<String> {
         .candidates
         .iter()
         .flat_map(|candidate| &candidate.endpoints)
+        .filter(|endpoint| endpoint.lost.is_none())
         .map(|endpoint| &endpoint.subnet_id)
         .filter(|subnet| !subnet.is_empty() && **subnet != source.subnet_id)
         .cloned()
@@ -108,7 +109,7 @@ fn outbound_advisories(source: &Source, acl: &NetworkAcl, candidacy: &Candidacy)
         let elsewhere = candidate
             .endpoints
             .iter()
-            .filter(|endpoint| endpoint.subnet_id != source.subnet_id);
+            .filter(|endpoint| endpoint.lost.is_none() && endpoint.subnet_id != source.subnet_id);
         for endpoint in elsewhere {
             let first = entries.first(endpoint.private_ip);
             if first.is_some_and(|(tried, matches)| matches && tried.allows()) {

@@ -12,12 +12,13 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Finding, Rule, Truth, apply, range};
+use super::references::{self, Through};
+use super::{Finding, Rule, Truth, apply, is_neighbour, range};
 use crate::config::UnverifiableTargets;
 use crate::network::{PrefixListEntry, Route, RouteTable};
-use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source};
+use crate::pipeline::{Candidacy, Candidate, Endpoint, RejectedBy, Source};
 
-const RULE: Rule = Rule {
+pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::Route,
     blocked: "the route table of the source's subnet does not lead to it",
     unknown: "it cannot be told whether the route table of the source's subnet leads to it",
@@ -27,8 +28,8 @@ const RULE: Rule = Rule {
 /// The length of the most specific IPv4 prefix: what is in doubt may be as specific as that.
 const LONGEST_PREFIX: u8 = 32;
 
-/// Rule 5. `route_tables` are those of the source's VPC ([`vpc_to_describe`]), others among them do no harm;
-/// `prefix_lists` are what EC2 shows, by id, of [`route_prefix_lists_to_read`].
+/// Rule 6, and what is left of rule 4. `route_tables` are those of the source's VPC ([`vpc_to_describe`]), others
+/// among them do no harm; `prefix_lists` are what EC2 shows, by id, of [`route_prefix_lists_to_read`].
 ///
 /// An endpoint in the source's subnet needs no route. Any other passes where the route that decides is `local`
 /// or leads to a VPC peering connection, a transit gateway, a VPC endpoint, a network interface, an instance or
@@ -41,6 +42,9 @@ const LONGEST_PREFIX: u8 = 32;
 /// It is `unverifiable` where the subnet's table is not visible, and where a malformed destination or a prefix
 /// list that is not visible might hold its address, go before the route that decides, and come to something
 /// else. The evidence names them.
+///
+/// Before that, an endpoint that only a rule with a group lets in is rejected by `security-group` where the route that
+/// decides leads through a middlebox.
 #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
 pub fn filter_routes(
     candidacy: Candidacy,
@@ -52,6 +56,11 @@ pub fn filter_routes(
         .source
         .as_ref()
         .map(|source| table_of(source, route_tables).map(|table| Table::read(table, prefix_lists)));
+    let candidacy = references::decide(candidacy, unverifiable, |address| match &table {
+        Some(Ok(table)) => table.through_a_middlebox(address),
+        Some(Err(reason)) => Through::Unknown(reason.clone()),
+        None => Through::Unknown("the source's subnet is not known".to_owned()),
+    });
     apply(candidacy, &RULE, unverifiable, |source, _, endpoint| {
         if is_neighbour(source, endpoint) {
             return Finding::Passes(format!(
@@ -89,27 +98,32 @@ pub fn route_prefix_lists_to_read(candidacy: &Candidacy, route_tables: &[RouteTa
     let table = Table::read(table, &HashMap::new());
     let mut lists = BTreeSet::new();
     for endpoint in routed_endpoints(source, candidacy) {
-        let decided = table.decided(endpoint.private_ip);
-        if !table.mattering(endpoint.private_ip, &decided).is_empty() {
-            let otherwise = table.decided_otherwise(endpoint.private_ip, &decided);
-            for decided in otherwise.iter().chain([&decided]) {
-                lists.extend(table.doubts(decided).filter_map(|doubt| doubt.unread.clone()));
+        let asked = [
+            endpoint.lost.is_none().then_some(carries as Question),
+            endpoint.by_reference.as_ref().map(|_| is_middlebox as Question),
+        ];
+        for question in asked.into_iter().flatten() {
+            let decided = table.decided(endpoint.private_ip, question);
+            if !table.mattering(endpoint.private_ip, &decided).is_empty() {
+                let otherwise = table.decided_otherwise(endpoint.private_ip, &decided);
+                for decided in otherwise.iter().chain([&decided]) {
+                    lists.extend(table.doubts(decided).filter_map(|doubt| doubt.unread.clone()));
+                }
             }
         }
     }
     lists
 }
 
+/// The endpoints about which the route decides anything.
 fn routed_endpoints<'a>(source: &'a Source, candidacy: &'a Candidacy) -> impl Iterator<Item = &'a Endpoint> {
+    let endpoints = |candidate: &'a Candidate| &candidate.endpoints;
     candidacy
         .candidates
         .iter()
-        .flat_map(|candidate| &candidate.endpoints)
+        .flat_map(endpoints)
         .filter(|endpoint| !is_neighbour(source, endpoint))
-}
-
-fn is_neighbour(source: &Source, endpoint: &Endpoint) -> bool {
-    !source.subnet_id.is_empty() && source.subnet_id == endpoint.subnet_id
+        .filter(|endpoint| endpoint.lost.is_none() || endpoint.by_reference.is_some())
 }
 
 /// The table that the source's subnet goes by: its own, else its VPC's main one (VPC user guide, "Subnet route
@@ -197,11 +211,16 @@ struct Doubt<'a> {
 #[derive(Debug)]
 struct Decided<'a> {
     ways: Vec<&'a Way<'a>>,
+    /// What is asked of each.
+    question: Question,
     /// What comes of it.
-    carries: Truth,
+    answer: Truth,
     /// The VPC's own route holds the address.
     is_local: bool,
 }
+
+/// What is asked of a route: whether it carries the packet on, or is a middlebox.
+type Question = fn(&Route) -> Truth;
 
 /// A route table, read for IPv4.
 #[derive(Debug)]
@@ -262,18 +281,18 @@ impl<'a> Table<'a> {
     }
 
     /// What decides about an address, as far as is known.
-    fn decided(&self, address: Ipv4Addr) -> Decided<'_> {
-        self.decided_where(address, false)
+    fn decided(&self, address: Ipv4Addr, question: Question) -> Decided<'_> {
+        self.decided_where(address, question, false)
     }
 
     /// The same where a malformed `local` route holds the address and so goes before those that are propagated.
     /// `None` where that makes no difference.
     fn decided_otherwise(&self, address: Ipv4Addr, decided: &Decided<'_>) -> Option<Decided<'_>> {
         let may_be_local = self.doubts.iter().any(|doubt| doubt.rank == Rank::Local);
-        (may_be_local && !decided.is_local).then(|| self.decided_where(address, true))
+        (may_be_local && !decided.is_local).then(|| self.decided_where(address, decided.question, true))
     }
 
-    fn decided_where(&self, address: Ipv4Addr, is_local: bool) -> Decided<'_> {
+    fn decided_where(&self, address: Ipv4Addr, question: Question, is_local: bool) -> Decided<'_> {
         let mut ways: Vec<_> = self
             .ways
             .iter()
@@ -283,12 +302,12 @@ impl<'a> Table<'a> {
         ways.retain(|way| !(is_local && way.rank == Rank::Propagated));
         let first = ways.iter().map(|way| way.precedence()).max();
         ways.retain(|way| Some(way.precedence()) == first);
-        let carries = match ways.as_slice() {
+        let answer = match ways.as_slice() {
             [] => Truth::No,
             [way, others @ ..] => {
-                let carries = carries(way.route);
-                if others.iter().all(|other| self::carries(other.route) == carries) {
-                    carries
+                let answer = question(way.route);
+                if others.iter().all(|other| question(other.route) == answer) {
+                    answer
                 } else {
                     Truth::Unknown
                 }
@@ -296,7 +315,8 @@ impl<'a> Table<'a> {
         };
         Decided {
             ways,
-            carries,
+            question,
+            answer,
             is_local,
         }
     }
@@ -315,16 +335,49 @@ impl<'a> Table<'a> {
     fn mattering(&self, address: Ipv4Addr, decided: &Decided<'_>) -> Vec<&Doubt<'a>> {
         let mut mattering: Vec<_> = self
             .doubts(decided)
-            .filter(|doubt| carries(doubt.route) != decided.carries)
+            .filter(|doubt| (decided.question)(doubt.route) != decided.answer)
             .collect();
         if let Some(otherwise) = self.decided_otherwise(address, decided) {
-            let differs = otherwise.carries != decided.carries;
+            let differs = otherwise.answer != decided.answer;
             let doubts = self.doubts(&otherwise);
             mattering.extend(doubts.filter(|doubt| {
-                carries(doubt.route) != decided.carries || differs && doubt.rank == Rank::Local
+                (decided.question)(doubt.route) != decided.answer || differs && doubt.rank == Rank::Local
             }));
         }
         mattering
+    }
+
+    /// The same in words.
+    fn mattering_in_words(&self, mattering: &[&Doubt<'a>]) -> String {
+        let mut doubts: Vec<_> = mattering
+            .iter()
+            .map(|doubt| format!("a route to {} for {}", leads_to(doubt.route).0, doubt.what))
+            .collect();
+        doubts.dedup();
+        format!("{} has {}", self.id, doubts.join(" and "))
+    }
+
+    /// The ways between which AWS does not say how it decides.
+    fn either_way(&self, decided: &Decided<'_>) -> String {
+        let ways: Vec<_> = decided.ways.iter().map(|way| way.in_words()).collect();
+        format!("{}: {}, and either may be taken", self.id, ways.join(" and "))
+    }
+
+    /// Whether a packet to an address is forwarded by a middlebox. A list that leads to a VPC endpoint and is not
+    /// visible is taken for the one of a gateway endpoint, which most tables have and which holds the public
+    /// addresses of Amazon S3 or DynamoDB (AWS PrivateLink guide, "Gateway endpoints").
+    fn through_a_middlebox(&self, address: Ipv4Addr) -> Through {
+        let decided = self.decided(address, is_middlebox);
+        let mut mattering = self.mattering(address, &decided);
+        mattering.retain(|doubt| doubt.unread.is_none() || !is_vpc_endpoint(doubt.route));
+        if !mattering.is_empty() {
+            return Through::Unknown(self.mattering_in_words(&mattering));
+        }
+        match (decided.answer, decided.ways.first()) {
+            (Truth::Yes, Some(way)) => Through::Middlebox(format!("{}: {}", self.id, way.in_words())),
+            (Truth::Unknown, _) => Through::Unknown(self.either_way(&decided)),
+            _ => Through::None,
+        }
     }
 
     /// What may go before the route that is known to decide, and comes to the same.
@@ -341,20 +394,15 @@ impl<'a> Table<'a> {
     }
 
     fn finding(&self, address: Ipv4Addr) -> Finding {
-        let decided = self.decided(address);
-        let mut doubts: Vec<_> = self
-            .mattering(address, &decided)
-            .into_iter()
-            .map(|doubt| format!("a route to {} for {}", leads_to(doubt.route).0, doubt.what))
-            .collect();
-        if !doubts.is_empty() {
-            doubts.dedup();
-            return Finding::Unknown(format!("{} has {}", self.id, doubts.join(" and ")));
+        let decided = self.decided(address, carries);
+        let mattering = self.mattering(address, &decided);
+        if !mattering.is_empty() {
+            return Finding::Unknown(self.mattering_in_words(&mattering));
         }
         let Some(way) = decided.ways.first() else {
             return Finding::Blocked(format!("{}: no route to {address}", self.id));
         };
-        match decided.carries {
+        match decided.answer {
             Truth::Yes => Finding::Passes(format!(
                 "{}: {}{}",
                 self.id,
@@ -365,14 +413,7 @@ impl<'a> Table<'a> {
                 Finding::Blocked(format!("{}: {} is a blackhole", self.id, way.in_words()))
             }
             Truth::No => Finding::Blocked(format!("{}: {} cannot carry it", self.id, way.in_words())),
-            Truth::Unknown if decided.ways.len() > 1 => {
-                let ways: Vec<_> = decided.ways.iter().map(|way| way.in_words()).collect();
-                Finding::Unknown(format!(
-                    "{}: {}, and either may be taken",
-                    self.id,
-                    ways.join(" and ")
-                ))
-            }
+            Truth::Unknown if decided.ways.len() > 1 => Finding::Unknown(self.either_way(&decided)),
             Truth::Unknown => {
                 let state = way.route.state.as_deref().unwrap_or_default();
                 Finding::Unknown(format!(
@@ -407,6 +448,21 @@ fn carries(route: &Route) -> Truth {
         Truth::Yes if !(route.state.is_none() || is_in_state(route, "active")) => Truth::Unknown,
         carries => carries,
     }
+}
+
+/// Whether a route leads through a middlebox: a network interface, an instance, a Gateway Load Balancer endpoint (VPC
+/// user guide, "Routing for a middlebox appliance":
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html>). A blackhole forwards nothing.
+fn is_middlebox(route: &Route) -> Truth {
+    let to = leads_to(route).0;
+    let is_one = route.network_interface_id.as_deref() == Some(to)
+        || route.instance_id.as_deref() == Some(to)
+        || is_vpc_endpoint(route);
+    Truth::of(is_one && !is_in_state(route, "blackhole"))
+}
+
+fn is_vpc_endpoint(route: &Route) -> bool {
+    leads_to(route).0.starts_with("vpce-")
 }
 
 fn is_virtual_private_gateway(route: &Route) -> bool {

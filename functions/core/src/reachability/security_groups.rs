@@ -1,21 +1,24 @@
 //! The rule `security-group`: the endpoint's groups let UDP 4789 in from the source.
 //!
 //! Groups only allow, and all groups of an interface count together (VPC user guide, "Security group rules").
-//! A rule that names a group matches by the source's membership, not by its address.
+//! A rule that names a group matches by the source's membership, not by its address, and not where the route leads
+//! through a middlebox (VPC user guide, "Security group referencing":
+//! <https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing>). What
+//! nothing but such a rule lets in is marked, and [`super::filter_routes`] decides.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Display, Formatter};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds, range};
+use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds, is_neighbour, range};
 use crate::config::UnverifiableTargets;
 use crate::network::{
     GroupIdentifier, IpPermission, IpRange, NetworkInterface, PrefixListEntry, SecurityGroup, UserIdGroupPair,
 };
-use crate::pipeline::{Candidacy, Endpoint, RejectedBy, Source, TargetKind};
+use crate::pipeline::{ByReference, Candidacy, Endpoint, RejectedBy, Source, TargetKind};
 
-const RULE: Rule = Rule {
+pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::SecurityGroup,
     blocked: "its security groups do not let the source in",
     unknown: "it cannot be told whether its security groups let the source in",
@@ -28,11 +31,14 @@ const NO_GROUPS_ON_NLB: &str =
 const NO_GROUPS_ON_GWLBE: &str =
     "a Gateway Load Balancer endpoint has no security groups: those of the appliances are not checked";
 
-/// Rule 3. `groups` and `prefix_lists` are what EC2 shows, by id: what is missing there is not visible.
+/// Rule 4. `groups` and `prefix_lists` are what EC2 shows, by id: what is missing there is not visible.
 ///
 /// An endpoint passes where one rule of one of its groups admits UDP 4789 from the source. A group or prefix
 /// list that is not visible and a rule that is malformed admit nothing, but where nothing else does either,
 /// the endpoint is `unverifiable` rather than rejected by this rule, and the evidence names them.
+///
+/// An endpoint in another subnet that only a rule with a group lets in passes for now, with
+/// [`Endpoint::by_reference`].
 ///
 /// A Network Load Balancer without groups passes, and so does a Gateway Load Balancer endpoint, which has none
 /// (AWS PrivateLink guide, "Access virtual appliances"), each with an advisory. A plain interface without
@@ -87,15 +93,6 @@ pub fn with_groups(mut candidacy: Candidacy, interfaces: &[NetworkInterface]) ->
         }
     }
     candidacy
-}
-
-/// [`InboundRules::prefix_lists_to_read`] of groups that are read for this alone.
-#[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
-pub fn prefix_lists_to_read(
-    candidacy: &Candidacy,
-    groups: &HashMap<String, SecurityGroup>,
-) -> BTreeSet<String> {
-    InboundRules::read(groups).prefix_lists_to_read(candidacy)
 }
 
 fn group_judged_endpoints(candidacy: &Candidacy) -> impl Iterator<Item = &Endpoint> {
@@ -198,7 +195,7 @@ impl InboundRules {
         )
     }
 
-    /// Rule 3: [`filter_security_groups`].
+    /// Rule 4: [`filter_security_groups`].
     #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
     pub fn filter(
         &self,
@@ -223,6 +220,7 @@ impl InboundRules {
             };
             let mut rules = 0;
             let mut doubts = Vec::new();
+            let mut reference = None;
             for id in own {
                 let Some((id, group)) = self.0.get_key_value(id) else {
                     doubts.push(format!("{id} is not visible"));
@@ -231,21 +229,28 @@ impl InboundRules {
                 let judged = judged
                     .entry(id)
                     .or_insert_with(|| group.judge(id, source, prefix_lists, &mut listed));
-                if let Some(rule) = &judged.admits {
+                if let Some(rule) = &judged.by_address {
                     return Finding::Passes(rule.clone());
                 }
+                reference = reference.or_else(|| judged.by_reference.clone());
                 rules += group.rules;
                 doubts.extend(judged.doubts.iter().cloned());
             }
-            if doubts.is_empty() {
-                let plural = if rules == 1 { "" } else { "s" };
-                Finding::Blocked(format!(
-                    "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
-                    own.join(", "),
-                    source.private_ip
-                ))
-            } else {
-                Finding::Unknown(doubts.join(", "))
+            match reference {
+                Some(rule) if is_neighbour(source, endpoint) => Finding::Passes(rule),
+                Some(rule) => Finding::ByReference(ByReference {
+                    rule,
+                    doubt: (!doubts.is_empty()).then(|| doubts.join(", ")),
+                }),
+                None if doubts.is_empty() => {
+                    let plural = if rules == 1 { "" } else { "s" };
+                    Finding::Blocked(format!(
+                        "{}: no rule admits udp {MIRROR_PORT} from {} ({rules} rule{plural} looked at)",
+                        own.join(", "),
+                        source.private_ip
+                    ))
+                }
+                None => Finding::Unknown(doubts.join(", ")),
             }
         });
         for endpoint in candidacy
@@ -259,12 +264,12 @@ impl InboundRules {
     }
 
     /// The prefix lists on which a verdict hangs: of rules that could admit UDP 4789, of endpoints that nothing
-    /// else admits. No other list can matter, and each costs a call.
+    /// else admits whatever the route is. No other list can matter, and each costs a call.
     pub fn prefix_lists_to_read(&self, candidacy: &Candidacy) -> BTreeSet<String> {
         let Some(source) = &candidacy.source else {
             return BTreeSet::new();
         };
-        let mut admits: HashMap<&str, bool> = HashMap::new();
+        let mut known: HashMap<&str, Admitting> = HashMap::new();
         let mut lists = BTreeSet::new();
         for endpoint in group_judged_endpoints(candidacy) {
             let groups = || {
@@ -274,12 +279,14 @@ impl InboundRules {
                     .flatten()
                     .filter_map(|id| self.0.get_key_value(id))
             };
-            let admitted = groups().any(|(id, group)| {
-                *admits
-                    .entry(id)
-                    .or_insert_with(|| group.admitting(source).is_some())
+            let is_admitted = groups().any(|(id, group)| {
+                let admitting = known.entry(id).or_insert_with(|| Admitting {
+                    by_range: group.range_for(source).is_some(),
+                    by_reference: group.members_with(source).is_some(),
+                });
+                admitting.by_range || admitting.by_reference && is_neighbour(source, endpoint)
             });
-            if !admitted {
+            if !is_admitted {
                 for rest in groups().flat_map(|(_, group)| &group.rest) {
                     match rest {
                         Rest::List(id, _) => {
@@ -298,17 +305,19 @@ impl InboundRules {
     }
 }
 
-/// What admits the source.
-enum Admitting<'a> {
-    Range(Ipv4Net, Traffic),
-    Members(&'a str, Traffic),
+/// How one group admits the source, prefix lists aside.
+struct Admitting {
+    by_range: bool,
+    by_reference: bool,
 }
 
 /// What one group says of the source.
 #[derive(Default)]
 struct Judged {
-    /// The rule that admits it, in words.
-    admits: Option<String>,
+    /// The rule that admits its address, in words.
+    by_address: Option<String>,
+    /// The rule that admits it as a member of a group, in words.
+    by_reference: Option<String>,
     doubts: Vec<String>,
 }
 
@@ -353,25 +362,17 @@ impl GroupRules {
         read
     }
 
-    /// The rule that admits the source by its address or by its groups.
-    fn admitting(&self, source: &Source) -> Option<Admitting<'_>> {
+    /// The range that holds the source's address, and what its rule is for.
+    fn range_for(&self, source: &Source) -> Option<&(Ipv4Net, Traffic)> {
         let address = source.private_ip.to_bits();
-        let mut ranges = self.ranges.iter();
-        if let Some(index) = ranges.position(|range| range.holds(address)) {
-            let (range, traffic) = self.written.get(index)?;
-            return Some(Admitting::Range(*range, *traffic));
-        }
-        let mut members = self.members.iter();
-        let (pair, traffic) = members.find(|(pair, _)| is_member(source, pair))?;
-        Some(Admitting::Members(&pair.group_id, *traffic))
+        let index = self.ranges.iter().position(|range| range.holds(address))?;
+        self.written.get(index)
     }
 
-    /// The same in words.
-    fn admits_without_lists(&self, id: &str, source: &Source) -> Option<String> {
-        Some(match self.admitting(source)? {
-            Admitting::Range(range, traffic) => format!("{id}: {traffic} from {range}"),
-            Admitting::Members(group, traffic) => format!("{id}: {traffic} from members of {group}"),
-        })
+    /// The group that the source is a member of, and what its rule is for.
+    fn members_with(&self, source: &Source) -> Option<&(UserIdGroupPair, Traffic)> {
+        let mut members = self.members.iter();
+        members.find(|(pair, _)| is_member(source, pair))
     }
 
     fn judge<'a>(
@@ -381,13 +382,14 @@ impl GroupRules {
         prefix_lists: &HashMap<String, Vec<PrefixListEntry>>,
         listed: &mut HashMap<&'a str, Listed>,
     ) -> Judged {
-        let mut judged = Judged {
-            admits: self.admits_without_lists(id, source),
-            ..Judged::default()
-        };
-        if judged.admits.is_some() {
+        let mut judged = Judged::default();
+        if let Some((range, traffic)) = self.range_for(source) {
+            judged.by_address = Some(format!("{id}: {traffic} from {range}"));
             return judged;
         }
+        judged.by_reference = self
+            .members_with(source)
+            .map(|(pair, traffic)| format!("{id}: {traffic} from members of {}", pair.group_id));
         for rest in &self.rest {
             match rest {
                 Rest::MalformedRange(cidr) => add_new(
@@ -399,7 +401,7 @@ impl GroupRules {
                         .entry(list)
                         .or_insert_with(|| Listed::judge(list, source, prefix_lists));
                     if let Some(entry) = &listed.holds {
-                        judged.admits = Some(format!("{id}: {traffic} from {entry} in {list}"));
+                        judged.by_address = Some(format!("{id}: {traffic} from {entry} in {list}"));
                         return judged;
                     }
                     for doubt in &listed.doubts {
@@ -488,7 +490,11 @@ fn may_be_for_source(
 }
 
 /// Whether the source is a member of the group that a rule names. A group of a peered VPC counts while the
-/// peering is active (VPC peering guide, "Update your security groups to reference peer security groups").
+/// peering is active (VPC peering guide, "Update your security groups to reference peer security groups":
+/// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-security-groups.html>). A stale rule names a group that
+/// is deleted, and may still be shown as of an active peering (EC2 API reference, `DescribeStaleSecurityGroups`:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeStaleSecurityGroups.html>): no interface is a
+/// member of such a group, so it admits nothing without being told apart.
 fn is_member(source: &Source, pair: &UserIdGroupPair) -> bool {
     let peered = pair
         .peering_status

@@ -4,42 +4,55 @@ use std::collections::HashMap;
 
 use super::VisibleTarget;
 use crate::ids::TargetId;
-use crate::network::{NetworkInterface, TrafficMirrorTarget};
+use crate::network::{Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 
 /// The targets of `configured` in that order, each with what is visible of it: also those of which nothing is.
 ///
 /// `shown` are the targets that are visible; `interfaces` are those among which the endpoints are looked for, others
-/// among them do no harm;
-/// `gateway_endpoints` are the interfaces of the Gateway Load Balancer endpoints, by endpoint.
+/// among them do no harm; `vpc_endpoints` are the Gateway Load Balancer endpoints that are shown, and `instances` those
+/// that are known.
 #[allow(clippy::implicit_hasher, reason = "the map is made for this call")]
 pub fn visible_targets(
     configured: Vec<TargetId>,
     mut shown: HashMap<TargetId, TrafficMirrorTarget>,
     interfaces: &[NetworkInterface],
-    gateway_endpoints: &HashMap<String, Vec<String>>,
+    vpc_endpoints: &[VpcEndpoint],
+    instances: &[Instance],
 ) -> Vec<VisibleTarget> {
+    let instances: HashMap<&str, &Instance> = instances
+        .iter()
+        .map(|instance| (instance.instance_id.as_str(), instance))
+        .collect();
     configured
         .into_iter()
         .map(|target_id| {
             let target = shown.remove(&target_id);
-            let endpoints = target.as_ref().map_or_else(Vec::new, |target| {
+            let gateway = target.as_ref().and_then(|target| {
+                let id = target.gateway_load_balancer_endpoint_id.as_ref()?;
+                vpc_endpoints
+                    .iter()
+                    .find(|endpoint| endpoint.vpc_endpoint_id == *id)
+            });
+            let endpoints: Vec<_> = target.as_ref().map_or_else(Vec::new, |target| {
                 let balancer = load_balancer_description(target);
-                let gateway = target
-                    .gateway_load_balancer_endpoint_id
-                    .as_ref()
-                    .and_then(|endpoint| gateway_endpoints.get(endpoint));
                 let is_endpoint = |interface: &&NetworkInterface| {
                     let id = &interface.network_interface_id;
                     target.network_interface_id.as_ref() == Some(id)
                         || balancer.as_ref() == Some(&interface.description)
-                        || gateway.is_some_and(|ids| ids.contains(id))
+                        || gateway.is_some_and(|endpoint| endpoint.network_interface_ids.contains(id))
                 };
                 interfaces.iter().filter(is_endpoint).cloned().collect()
             });
+            let instance_of = |interface: &NetworkInterface| {
+                let id = interface.attachment.as_ref()?.instance_id.as_deref()?;
+                instances.get(id).map(|instance| (*instance).clone())
+            };
             VisibleTarget {
                 target_id,
                 target,
+                instances: endpoints.iter().filter_map(instance_of).collect(),
                 endpoints,
+                gateway: gateway.cloned(),
             }
         })
         .collect()

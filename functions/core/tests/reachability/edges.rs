@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorstep_core::config::UnverifiableTargets;
-use mirrorstep_core::network::{IpPermission, NetworkAclEntry, NetworkInterface, SecurityGroup};
+use mirrorstep_core::network::{
+    IpPermission, NetworkAclEntry, NetworkInterface, SecurityGroup, TrafficMirrorTarget,
+};
 use mirrorstep_core::snapshot::Snapshot;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -12,7 +14,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use crate::naive::{self, Answer};
 use crate::worlds::{self, World};
 
-const WORLDS: usize = 2000;
+const WORLDS: usize = 4000;
 
 /// In how many of them each edge must be met.
 const OFTEN: usize = 20;
@@ -71,6 +73,7 @@ const EDGES: &[&str] = &[
     "GatewayLoadBalancerEndpoint is eligible",
     "GatewayLoadBalancerEndpoint is not eligible",
     "rejected by Target",
+    "rejected by SensorDown",
     "rejected by AvailabilityZone",
     "rejected by SecurityGroup",
     "rejected by NetworkAcl",
@@ -94,6 +97,26 @@ const EDGES: &[&str] = &[
     "a subnet is not shown",
     "an endpoint in the source's subnet",
     "the first or the last address of all",
+    "sensor: this account's, and its interface is gone",
+    "sensor: another account's, and its interface is not shown",
+    "sensor: its interface is not in use",
+    "sensor: its attachment is under way",
+    "sensor: in use, and attached to nothing",
+    "sensor: its status is not told",
+    "sensor: its instance does not run",
+    "sensor: its instance is not shown",
+    "sensor: its gateway endpoint is pending",
+    "sensor: its gateway endpoint is at its end",
+    "sensor: several endpoints, of which one is down",
+    "middlebox: only a group lets the source in, and there is one",
+    "middlebox: only a group lets the source in, and there is none",
+    "middlebox: only a group lets the source in, and it cannot be told",
+    "middlebox: a group or what cannot be read lets the source in, and there is one",
+    "middlebox: a group lets the source in, and so does its address",
+    "middlebox: there is one, and the ACL rejects too",
+    "middlebox: there is none, and the ACL rejects",
+    "middlebox: there is one before some of several endpoints",
+    "middlebox: a list of a service that is not read",
     "group: hidden",
     "group: empty",
     "group: rule admits by the last port",
@@ -221,6 +244,10 @@ fn edges(world: &World) -> BTreeSet<String> {
             passes && strict.rejected_by.is_some(),
         );
         let interfaces = naive.interfaces(&target.target_id);
+        sensor_edges(world, &naive, shown, &interfaces, &mut note);
+        if kind != "GatewayLoadBalancerEndpoint" {
+            middlebox_edges(&naive, &interfaces, &mut note);
+        }
         note("a target's interface is not shown", interfaces.is_empty());
         note(
             "several endpoints, of which some are left",
@@ -305,6 +332,121 @@ fn has_host_bits(cidr: &str) -> bool {
     range.is_some_and(|(first, _)| base.is_some_and(|(base, _)| base != first))
 }
 
+fn sensor_edges(
+    world: &World,
+    naive: &naive::World<'_>,
+    target: &TrafficMirrorTarget,
+    interfaces: &[&NetworkInterface],
+    meet: &mut impl FnMut(&str, bool),
+) {
+    let own = target.owner_id == world.source().owner_id && !target.owner_id.is_empty();
+    let gone = interfaces.is_empty();
+    meet("sensor: this account's, and its interface is gone", gone && own);
+    meet(
+        "sensor: another account's, and its interface is not shown",
+        gone && !own && !target.owner_id.is_empty(),
+    );
+    let gateway = naive.gateway(target);
+    meet(
+        "sensor: its gateway endpoint is pending",
+        gateway == Answer::Unknown,
+    );
+    meet(
+        "sensor: its gateway endpoint is at its end",
+        gateway == Answer::Shut,
+    );
+    let down = |interface: &&&NetworkInterface| naive.by_attachment(interface) == Answer::Shut;
+    let down = interfaces.iter().filter(down).count();
+    meet(
+        "sensor: several endpoints, of which one is down",
+        down == 1 && interfaces.len() > 1,
+    );
+    for interface in interfaces {
+        let status = interface.status.as_str();
+        let attachment = interface.attachment.as_ref();
+        let attached = attachment.and_then(|attachment| attachment.status.as_deref());
+        meet(
+            "sensor: its interface is not in use",
+            !["", "in-use"].contains(&status),
+        );
+        meet(
+            "sensor: its attachment is under way",
+            attached.is_some_and(|status| status.ends_with("taching")),
+        );
+        meet(
+            "sensor: in use, and attached to nothing",
+            status == "in-use" && attachment.is_none(),
+        );
+        meet(
+            "sensor: its status is not told",
+            status.is_empty() && attachment.is_none(),
+        );
+        let Some(behind) = attachment.and_then(|attachment| attachment.instance_id.as_ref()) else {
+            continue;
+        };
+        let mut shown = world.snapshot.instances.iter();
+        let instance = shown.find(|instance| instance.instance_id == *behind);
+        meet("sensor: its instance is not shown", instance.is_none());
+        let state = instance.map_or("", |instance| instance.state.name.as_str());
+        meet(
+            "sensor: its instance does not run",
+            !["", "running"].contains(&state) && attached == Some("attached"),
+        );
+    }
+}
+
+fn middlebox_edges(
+    naive: &naive::World<'_>,
+    interfaces: &[&NetworkInterface],
+    meet: &mut impl FnMut(&str, bool),
+) {
+    let mut before = 0;
+    for interface in interfaces.iter().filter(|interface| address(interface).is_some()) {
+        let middlebox = naive.middlebox_before(interface);
+        let is_member = naive.is_let_in_by_reference(interface);
+        let acl = naive.by_acl(interface);
+        let only_a_group = is_member && naive.groups_behind(Answer::Open, interface) == Answer::Shut;
+        before += usize::from(is_member && middlebox == Answer::Open);
+        let answers = [
+            (Answer::Open, "there is one"),
+            (Answer::Shut, "there is none"),
+            (Answer::Unknown, "it cannot be told"),
+        ];
+        for (answer, words) in answers {
+            meet(
+                &format!("middlebox: only a group lets the source in, and {words}"),
+                only_a_group && middlebox == answer,
+            );
+        }
+        meet(
+            "middlebox: a group or what cannot be read lets the source in, and there is one",
+            is_member && !only_a_group && middlebox == Answer::Open,
+        );
+        meet(
+            "middlebox: a group lets the source in, and so does its address",
+            naive.names_a_group_of_the_source(interface)
+                && naive.groups_behind(Answer::Open, interface) == Answer::Open
+                && middlebox == Answer::Open,
+        );
+        meet(
+            "middlebox: there is one, and the ACL rejects too",
+            only_a_group && middlebox == Answer::Open && acl == Answer::Shut,
+        );
+        meet(
+            "middlebox: there is none, and the ACL rejects",
+            only_a_group && middlebox == Answer::Shut && acl == Answer::Shut,
+        );
+        meet(
+            "middlebox: a list of a service that is not read",
+            is_member && naive.has_an_unread_list_of_a_service(),
+        );
+    }
+    meet(
+        "middlebox: there is one before some of several endpoints",
+        before > 0 && before < interfaces.len(),
+    );
+}
+
 fn rule_edges(world: &World, group: &SecurityGroup, rule: &IpPermission, meet: &mut impl FnMut(&str, bool)) {
     let source = source_address(world);
     let lists = &world.snapshot.prefix_list_entries;
@@ -314,7 +456,7 @@ fn rule_edges(world: &World, group: &SecurityGroup, rule: &IpPermission, meet: &
         .iter()
         .map(|group| group.group_id.clone())
         .collect();
-    let admits = naive::permission(rule, source, &member_of, lists) == Answer::Open;
+    let admits = naive::permission(rule, source, &member_of, lists, true) == Answer::Open;
     let is_udp = ["udp", "17"].contains(&rule.ip_protocol.as_str());
     let (from, to) = (rule.from_port, rule.to_port);
     meet(

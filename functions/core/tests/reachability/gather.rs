@@ -1,12 +1,12 @@
 //! The rules `target` and `availability-zone`, and sources that are left out.
 
 use mirrorstep_core::config::{Consent, TagSelector, UnverifiableTargets};
-use mirrorstep_core::network::{Attachment, NetworkInterface, Tag, TrafficMirrorTarget};
+use mirrorstep_core::network::{Instance, InstanceState, NetworkInterface, Tag, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Candidacy, Outcome, RejectedBy, TargetKind};
 use mirrorstep_core::reachability::{GatherSettings, VisibleTarget};
 
 use crate::support::{
-    balancer, gathered, request, settings, source, source_interface, tmt, verdict, visible,
+    ACCOUNT, attached, balancer, gathered, request, settings, source, source_interface, tmt, verdict, visible,
 };
 
 fn any_zone() -> GatherSettings {
@@ -64,6 +64,7 @@ fn a_target_that_is_not_shown_is_rejected_with_the_next_step() {
             target_id: tmt(7),
             target: None,
             endpoints: Vec::new(),
+            ..visible(7, "us-east-1a")
         },
         visible(1, "us-east-1a"),
     ];
@@ -262,10 +263,7 @@ fn another_interface_of_a_sensors_instance_is_left_out() {
     );
     // An interface that was moved is where it is attached, not where the event says.
     let moved = NetworkInterface {
-        attachment: Some(Attachment {
-            instance_id: Some("i-00000000000000002".into()),
-            ..Attachment::default()
-        }),
+        attachment: Some(attached("i-00000000000000002")),
         ..source_interface()
     };
     assert_eq!(gathered(&moved, targets, &any_zone()).left_out, None);
@@ -330,4 +328,54 @@ fn a_source_without_ipv4_of_a_wrong_type_or_opted_out_is_left_out() {
     );
     // Opting in is judged on the instance: an interface without the tag stays.
     assert_eq!(gathered(&source_interface(), targets(), &opting).left_out, None);
+}
+
+#[test]
+fn a_target_of_this_account_whose_interface_is_gone_is_down_whatever_is_allowed() {
+    let target = |owner: &str| {
+        let mut target = visible(1, "us-east-1a");
+        target.endpoints.clear();
+        target.target.as_mut().unwrap().owner_id = owner.to_owned();
+        target
+    };
+    for settings in [settings(), allowing()] {
+        let candidacy = gathered(&source_interface(), vec![target(ACCOUNT)], &settings);
+        assert_eq!(verdict(&candidacy).unwrap().0, RejectedBy::SensorDown);
+    }
+    // Where it is not told whose the source is, it is nobody's own.
+    let nobodys = NetworkInterface {
+        owner_id: String::new(),
+        ..source_interface()
+    };
+    for (source, owner) in [(source_interface(), "999999999999"), (nobodys, "")] {
+        let candidacy = gathered(&source, vec![target(owner)], &settings());
+        assert_eq!(verdict(&candidacy).unwrap().0, RejectedBy::Unverifiable);
+    }
+}
+
+#[test]
+fn a_sensor_that_is_down_is_told_before_its_zone_and_one_whose_state_is_not_told_is_not_down() {
+    let mut far = visible(1, "us-east-1b");
+    far.endpoints[0].status = "available".into();
+    far.endpoints[0].attachment = None;
+    let candidacy = gathered(&source_interface(), vec![far], &settings());
+    assert_eq!(
+        verdict(&candidacy),
+        Some((
+            RejectedBy::SensorDown,
+            "eni-5e000000000000001 is `available`, attached to nothing"
+        ))
+    );
+    let mut untold = visible(1, "us-east-1a");
+    untold.endpoints[0].status.clear();
+    untold.endpoints[0].attachment.as_mut().unwrap().status = None;
+    untold.instances = vec![Instance {
+        instance_id: "i-5e000000000000001".into(),
+        state: InstanceState::default(),
+        state_transition_reason: String::new(),
+        network_interfaces: Vec::new(),
+        tags: Vec::new(),
+    }];
+    let candidacy = gathered(&source_interface(), vec![untold], &settings());
+    assert_eq!(verdict(&candidacy), None);
 }

@@ -8,6 +8,7 @@ mod gather;
 mod naive;
 mod network_acls;
 mod properties;
+mod references;
 mod routes;
 mod security_groups;
 mod source;

@@ -124,7 +124,9 @@ pub fn permission(
     source: u32,
     member_of: &[String],
     lists: &HashMap<String, Vec<PrefixListEntry>>,
+    references_count: bool,
 ) -> Answer {
+    let for_mirrored = packets(&rule.ip_protocol, rule.from_port, rule.to_port, true);
     let mut ranges = Vec::new();
     let mut unclear = false;
     for pair in &rule.user_id_group_pairs {
@@ -132,7 +134,9 @@ pub fn permission(
             None => true,
             Some(status) => status.is_empty() || status == "active",
         };
-        if peered && member_of.contains(&pair.group_id) {
+        // A rule that is malformed is in doubt whatever it names.
+        let counts = references_count || for_mirrored == Answer::Unknown;
+        if counts && peered && member_of.contains(&pair.group_id) {
             ranges.push((source, source));
         }
     }
@@ -159,19 +163,36 @@ pub fn permission(
         (false, true) => Answer::Unknown,
         (false, false) => Answer::Shut,
     };
-    both(
-        packets(&rule.ip_protocol, rule.from_port, rule.to_port, true),
-        from_source,
-    )
+    both(for_mirrored, from_source)
 }
 
-/// What an endpoint's groups say, all together.
+/// What an endpoint's groups say, all together. Behind a middlebox rules that name groups do not count.
+pub fn groups_behind(
+    middlebox: Answer,
+    ids: &[String],
+    all: &HashMap<String, SecurityGroup>,
+    source: u32,
+    member_of: &[String],
+    lists: &HashMap<String, Vec<PrefixListEntry>>,
+) -> Answer {
+    let counting = |references| groups(ids, all, source, member_of, lists, references);
+    let (with, without) = (counting(true), counting(false));
+    match middlebox {
+        Answer::Shut => with,
+        Answer::Open => without,
+        Answer::Unknown if with == without => with,
+        Answer::Unknown => Answer::Unknown,
+    }
+}
+
+/// What they say where rules that name groups count, or not.
 pub fn groups(
     ids: &[String],
     groups: &HashMap<String, SecurityGroup>,
     source: u32,
     member_of: &[String],
     lists: &HashMap<String, Vec<PrefixListEntry>>,
+    references_count: bool,
 ) -> Answer {
     let mut answer = Answer::Shut;
     for id in ids {
@@ -179,7 +200,10 @@ pub fn groups(
             None => answer = either(answer, Answer::Unknown),
             Some(group) => {
                 for rule in &group.ip_permissions {
-                    answer = either(answer, permission(rule, source, member_of, lists));
+                    answer = either(
+                        answer,
+                        permission(rule, source, member_of, lists, references_count),
+                    );
                 }
             }
         }
@@ -261,6 +285,35 @@ pub fn beyond(route: &Route) -> Answer {
     }
 }
 
+/// Whether a route hands the packet to a middlebox.
+pub fn middlebox(route: &Route) -> Answer {
+    let gateway = route.gateway_id.as_ref().filter(|id| id.starts_with("vpce"));
+    let named = [&route.network_interface_id, &route.instance_id, &gateway.cloned()]
+        .iter()
+        .any(|id| id.is_some());
+    if named && route.state.as_deref() != Some("blackhole") {
+        Answer::Open
+    } else {
+        Answer::Shut
+    }
+}
+
+/// What is asked of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    GetsOn,
+    Middlebox,
+}
+
+impl Asked {
+    fn of(self, route: &Route) -> Answer {
+        match self {
+            Self::GetsOn => beyond(route),
+            Self::Middlebox => middlebox(route),
+        }
+    }
+}
+
 /// A route's place among those for as many addresses: the smallest first.
 pub fn place(route: &Route) -> u8 {
     match (route.gateway_id.as_deref(), route.origin.as_deref()) {
@@ -290,8 +343,9 @@ fn taken(held: &[Held]) -> Answer {
 }
 
 /// What a route table says of a packet to an address: the same in every world that is possible, or unknown. In
-/// each world what is unclear is no route, one for this address alone, or one for all.
-fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntry>>) -> Answer {
+/// each world what is unclear is no route, one for this address alone, or one for all. `asked` is what is asked of the
+/// route that is taken.
+fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntry>>, asked: Asked) -> Answer {
     let mut certain: Vec<Held> = Vec::new();
     let mut unclear: Vec<(u8, Answer)> = Vec::new();
     for route in &table.routes {
@@ -305,7 +359,12 @@ fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntr
                 (None, None) => None,
             };
         let Some(cidrs) = cidrs else {
-            unclear.push((place(route), beyond(route)));
+            // A list that nobody shows, and that leads to a VPC endpoint, is the one of S3 or DynamoDB.
+            let of_a_service = route.destination_prefix_list_id.is_some()
+                && route.gateway_id.as_ref().is_some_and(|id| id.starts_with("vpce"));
+            if asked != Asked::Middlebox || !of_a_service {
+                unclear.push((place(route), asked.of(route)));
+            }
             continue;
         };
         for cidr in cidrs {
@@ -314,11 +373,11 @@ fn table(table: &RouteTable, to: u32, lists: &HashMap<String, Vec<PrefixListEntr
                     certain.push((
                         u64::from(last) - u64::from(first) + 1,
                         place(route),
-                        beyond(route),
+                        asked.of(route),
                     ));
                 }
                 Ok(_) => {}
-                Err(()) => unclear.push((place(route), beyond(route))),
+                Err(()) => unclear.push((place(route), asked.of(route))),
             }
         }
     }
@@ -358,16 +417,18 @@ pub fn tables_of<'a>(tables: &'a [RouteTable], subnet: &str, vpc: &str) -> Vec<&
     if own.is_empty() { main } else { own }
 }
 
-/// What the route tables say of a packet from a subnet of a VPC to an address.
+/// What the route tables say of a packet from a subnet of a VPC to an address: whether it gets on, or whether it is
+/// handed to a middlebox.
 pub fn routes(
     tables: &[RouteTable],
     subnet: &str,
     vpc: &str,
     to: u32,
     lists: &HashMap<String, Vec<PrefixListEntry>>,
+    asked: Asked,
 ) -> Answer {
     match tables_of(tables, subnet, vpc).as_slice() {
-        [one] => table(one, to, lists),
+        [one] => table(one, to, lists, asked),
         _ => Answer::Unknown,
     }
 }
@@ -403,13 +464,15 @@ type Judge<'a> = dyn Fn(&NetworkInterface) -> Answer + 'a;
 pub struct World<'a> {
     snapshot: &'a Snapshot,
     question: &'a Question,
-    /// What no stage knows, only a snapshot: an interface whose subnet is not among those shown.
+    /// What no stage knows, only a snapshot: an interface whose subnet is not among those shown, and what state a
+    /// sensor's instance is in.
     subnets_are_told: bool,
+    instances_are_told: bool,
     source: &'a NetworkInterface,
 }
 
 impl<'a> World<'a> {
-    pub fn new(snapshot: &'a Snapshot, question: &'a Question, subnets_are_told: bool) -> Self {
+    pub fn new(snapshot: &'a Snapshot, question: &'a Question, by_snapshot: bool) -> Self {
         let mut source = None;
         for interface in &snapshot.network_interfaces {
             if interface.network_interface_id == question.interface_id {
@@ -419,7 +482,8 @@ impl<'a> World<'a> {
         Self {
             snapshot,
             question,
-            subnets_are_told,
+            subnets_are_told: by_snapshot,
+            instances_are_told: by_snapshot,
             source: source.expect("the source is shown"),
         }
     }
@@ -577,6 +641,10 @@ impl<'a> World<'a> {
         if target.network_load_balancer_arn.is_some() && interface.groups.is_empty() {
             return Answer::Open;
         }
+        self.groups_behind(self.middlebox_before(interface), interface)
+    }
+
+    pub fn groups_behind(&self, middlebox: Answer, interface: &NetworkInterface) -> Answer {
         let ids = |of: &NetworkInterface| {
             of.groups
                 .iter()
@@ -592,10 +660,48 @@ impl<'a> World<'a> {
             .collect();
         let source = address(&self.source.private_ip_address).expect("an address");
         let lists = &self.snapshot.prefix_list_entries;
-        groups(&named, &known, source, &ids(self.source), lists)
+        groups_behind(middlebox, &named, &known, source, &ids(self.source), lists)
     }
 
-    fn by_acl(&self, interface: &NetworkInterface) -> Answer {
+    /// Whether the route to an interface leads through a middlebox.
+    pub fn middlebox_before(&self, interface: &NetworkInterface) -> Answer {
+        self.by_table(interface, Answer::Shut, Asked::Middlebox)
+    }
+
+    /// Whether only a rule that names a group lets the source in.
+    pub fn is_let_in_by_reference(&self, interface: &NetworkInterface) -> bool {
+        self.groups_behind(Answer::Shut, interface) == Answer::Open
+            && self.groups_behind(Answer::Open, interface) != Answer::Open
+    }
+
+    /// Whether a rule of one of its groups names a group that the source is in.
+    pub fn names_a_group_of_the_source(&self, interface: &NetworkInterface) -> bool {
+        let of_source = |id: &String| self.source.groups.iter().any(|group| group.group_id == *id);
+        let shown = self.snapshot.security_groups.iter();
+        shown
+            .filter(|group| interface.groups.iter().any(|own| own.group_id == group.group_id))
+            .flat_map(|group| &group.ip_permissions)
+            .flat_map(|rule| &rule.user_id_group_pairs)
+            .any(|pair| of_source(&pair.group_id))
+    }
+
+    /// Whether the source's table has a route to a VPC endpoint for a list that is not shown.
+    pub fn has_an_unread_list_of_a_service(&self) -> bool {
+        let unread = |id: &String| !self.snapshot.prefix_list_entries.contains_key(id);
+        tables_of(
+            &self.snapshot.route_tables,
+            &self.source.subnet_id,
+            &self.source.vpc_id,
+        )
+        .iter()
+        .flat_map(|table| &table.routes)
+        .any(|route| {
+            let leads_to_one = route.gateway_id.as_ref().is_some_and(|id| id.starts_with("vpce"));
+            route.destination_prefix_list_id.as_ref().is_some_and(unread) && leads_to_one
+        })
+    }
+
+    pub fn by_acl(&self, interface: &NetworkInterface) -> Answer {
         if interface.subnet_id == self.source.subnet_id {
             return Answer::Open;
         }
@@ -614,8 +720,12 @@ impl<'a> World<'a> {
     }
 
     fn by_route(&self, interface: &NetworkInterface) -> Answer {
+        self.by_table(interface, Answer::Open, Asked::GetsOn)
+    }
+
+    fn by_table(&self, interface: &NetworkInterface, at_home: Answer, asked: Asked) -> Answer {
         if interface.subnet_id == self.source.subnet_id {
-            return Answer::Open;
+            return at_home;
         }
         routes(
             &self.snapshot.route_tables,
@@ -623,7 +733,43 @@ impl<'a> World<'a> {
             &self.source.vpc_id,
             address(&interface.private_ip_address).expect("an address"),
             &self.snapshot.prefix_list_entries,
+            asked,
         )
+    }
+
+    /// Whether the Gateway Load Balancer endpoint behind a target is there for anybody.
+    pub fn gateway(&self, target: &TrafficMirrorTarget) -> Answer {
+        let mut answer = Answer::Open;
+        for endpoint in &self.snapshot.vpc_endpoints {
+            if target.gateway_load_balancer_endpoint_id.as_ref() == Some(&endpoint.vpc_endpoint_id) {
+                answer = match endpoint.state.to_lowercase().as_str() {
+                    "" | "available" => Answer::Open,
+                    "pending" | "pendingacceptance" => Answer::Unknown,
+                    _ => Answer::Shut,
+                };
+            }
+        }
+        answer
+    }
+
+    /// Whether somebody is behind an interface.
+    pub fn by_attachment(&self, interface: &NetworkInterface) -> Answer {
+        let (status, attachment) = (interface.status.as_str(), interface.attachment.as_ref());
+        let is_in_use = status.is_empty() || status == "in-use";
+        let nothing_is_told = status.is_empty() && attachment.is_none();
+        let attached = attachment.map(|it| it.status.as_deref().unwrap_or("attached"));
+        if !is_in_use || (attached != Some("attached") && !nothing_is_told) {
+            return Answer::Shut;
+        }
+        let behind = attachment.and_then(|it| it.instance_id.clone());
+        for instance in self.snapshot.instances.iter().filter(|_| self.instances_are_told) {
+            if Some(&instance.instance_id) == behind.as_ref()
+                && !["", "running"].contains(&instance.state.name.as_str())
+            {
+                return Answer::Shut;
+            }
+        }
+        Answer::Open
     }
 
     /// Rule by rule: what a target is rejected by, or the endpoints that are left of it.
@@ -642,23 +788,39 @@ impl<'a> World<'a> {
         }
 
         let interfaces = self.interfaces(target_id);
-        let may_be_there = interfaces.is_empty()
-            || interfaces
-                .iter()
-                .any(|it| !it.private_ip_address.is_empty() && address(&it.private_ip_address).is_err());
+        let is_there = !interfaces.is_empty();
+        let may_be_unread = interfaces
+            .iter()
+            .any(|it| !it.private_ip_address.is_empty() && address(&it.private_ip_address).is_err());
         let mut left: Vec<_> = interfaces
             .into_iter()
             .filter(|interface| address(&interface.private_ip_address).is_ok())
             .collect();
+        if is_there && left.is_empty() && !may_be_unread {
+            return Err(RejectedBy::Target);
+        }
+        match self.gateway(target) {
+            Answer::Shut => return Err(RejectedBy::SensorDown),
+            Answer::Unknown if !allow => return Err(RejectedBy::Unverifiable),
+            Answer::Open
+                if !is_there
+                    && !self.source.owner_id.is_empty()
+                    && target.owner_id == self.source.owner_id =>
+            {
+                return Err(RejectedBy::SensorDown);
+            }
+            _ => {}
+        }
         if left.is_empty() {
-            return match (may_be_there, allow) {
-                (false, _) => Err(RejectedBy::Target),
-                (true, false) => Err(RejectedBy::Unverifiable),
-                (true, true) => Ok(left),
+            return if allow {
+                Ok(left)
+            } else {
+                Err(RejectedBy::Unverifiable)
             };
         }
 
-        let rules: [(RejectedBy, &Judge); 5] = [
+        let rules: [(RejectedBy, &Judge); 6] = [
+            (RejectedBy::SensorDown, &|it| self.by_attachment(it)),
             (RejectedBy::AvailabilityZone, &|it| self.by_zone(it)),
             (RejectedBy::Unverifiable, &|it| self.by_subnet(it)),
             (RejectedBy::SecurityGroup, &|it| self.by_groups(target, it)),

@@ -15,10 +15,11 @@ use mirrorstep_core::network::{
 };
 use mirrorstep_core::pipeline::{Candidacy, MirrorRequest, RejectedBy, Source, TargetKind};
 use mirrorstep_core::reachability::{
-    GatherSettings, filter_network_acls, filter_routes, filter_security_groups, gather, groups_to_describe,
-    prefix_lists_to_read, route_prefix_lists_to_read, subnets_to_describe, visible_targets, vpc_to_describe,
+    GatherSettings, InboundRules, filter_network_acls, filter_routes, filter_security_groups, gather,
+    groups_to_describe, route_prefix_lists_to_read, subnets_to_describe, visible_targets, vpc_to_describe,
 };
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm};
@@ -56,21 +57,12 @@ fn by_stages(world: &World) -> Candidacy {
         .iter()
         .map(|target| (target.traffic_mirror_target_id.parse().unwrap(), target.clone()))
         .collect();
-    let gateway_endpoints = snapshot
-        .vpc_endpoints
-        .iter()
-        .map(|endpoint| {
-            (
-                endpoint.vpc_endpoint_id.clone(),
-                endpoint.network_interface_ids.clone(),
-            )
-        })
-        .collect();
     let targets = visible_targets(
         configured,
         shown,
         &snapshot.network_interfaces,
-        &gateway_endpoints,
+        &snapshot.vpc_endpoints,
+        &[],
     );
     let request = MirrorRequest {
         interface_id: worlds::SOURCE.parse().unwrap(),
@@ -101,7 +93,7 @@ fn by_stages(world: &World) -> Candidacy {
             .map(|(id, entries)| (id.clone(), entries.clone()))
             .collect()
     };
-    let prefix_lists = read(&prefix_lists_to_read(&candidacy, &groups));
+    let prefix_lists = read(&InboundRules::read(&groups).prefix_lists_to_read(&candidacy));
     let candidacy = filter_security_groups(candidacy, &groups, &prefix_lists, unverifiable);
 
     let asked = subnets_to_describe(&candidacy);
@@ -242,7 +234,7 @@ proptest! {
         });
         let left = filter_security_groups(candidacy, &groups, &lists, UnverifiableTargets::Reject);
         let attached: Vec<_> = attached.into_iter().map(str::to_owned).collect();
-        let expected = naive::groups(&attached, &groups, addresses[0], &member_of, &lists);
+        let expected = naive::groups(&attached, &groups, addresses[0], &member_of, &lists, true);
         prop_assert_eq!(rejected_by(&left), stage(expected, RejectedBy::SecurityGroup));
     }
 
@@ -283,11 +275,108 @@ proptest! {
         let to = mirrorstep_core::pipeline::Endpoint { private_ip: Ipv4Addr::from(addresses[0]), ..endpoint(1, &[]) };
         let candidacy = one(TargetKind::NetworkInterface, vec![to]);
         let asked = route_prefix_lists_to_read(&candidacy, &tables);
-        let expected = naive::routes(&tables, "subnet-source", "vpc-1", addresses[0], &lists);
+        let expected = naive::routes(&tables, "subnet-source", "vpc-1", addresses[0], &lists, naive::Asked::GetsOn);
         let read: HashMap<_, _> = lists.clone().into_iter().filter(|(id, _)| asked.contains(id)).collect();
         for lists in [lists, read] {
             let left = filter_routes(candidacy.clone(), &tables, &lists, UnverifiableTargets::Reject);
             prop_assert_eq!(rejected_by(&left), stage(expected, RejectedBy::Route));
+        }
+    }
+
+    /// The exception of the rule `security-group`, which is decided with the route, with the ACL between: each rule on
+    /// what the one before has left, and of several endpoints the last rule that takes one names the rejection.
+    #[test]
+    fn references_acls_and_routes_agree(
+        addresses in vec(prop_oneof![4 => any::<u32>(), 4 => Just(0x0a00_0105)], 4..=4),
+        groups in vec(vec(worlds::reference(), 1..3), 4..=4),
+        lists in vec(vec(worlds::block(0..4_usize), 0..4), 3..=3),
+        endpoints in vec((subsequence(vec!["sg-0", "sg-1", "sg-2", "sg-3", "sg-hidden"], 1..3), 0..3_usize), 1..4),
+        acls in vec(option::weighted(0.9, vec(worlds::entry(false), 0..3)), 2..=2),
+        routes in vec(worlds::route(1..4_usize), 0..5),
+        read_all in any::<bool>(),
+        allow in any::<bool>(),
+    ) {
+        let member_of = ["sg-0".to_owned(), "sg-4".to_owned()];
+        let groups: HashMap<String, SecurityGroup> = groups.iter().enumerate().map(|(number, rules)| {
+            let group_id = format!("sg-{number}");
+            let ip_permissions = rules.iter().map(|rule| rule.build(&addresses)).collect();
+            (group_id.clone(), SecurityGroup { group_id, ip_permissions, ..SecurityGroup::default() })
+        }).collect();
+        let lists = worlds::lists(&lists, &addresses);
+        let acls: Vec<_> = acls.iter().enumerate().filter_map(|(number, entries)| {
+            let entries: Vec<_> = entries.as_ref()?.iter().map(|entry| entry.build(&addresses)).collect();
+            let mut numbers = std::collections::HashSet::new();
+            let entries = entries.into_iter().filter(|entry| numbers.insert((entry.egress, entry.rule_number))).collect();
+            let subnet_id = format!("subnet-{number}");
+            let associations = vec![NetworkAclAssociation { subnet_id }];
+            Some(NetworkAcl { network_acl_id: format!("acl-{number}"), associations, entries })
+        }).collect();
+        let table = RouteTable {
+            route_table_id: "rtb-1".into(), vpc_id: "vpc-1".into(),
+            associations: vec![RouteTableAssociation { main: true, subnet_id: None }],
+            routes: routes.iter().map(|route| route.build(&addresses)).collect(),
+        };
+        // The third subnet is the source's own.
+        let subnet = |number: usize| if number == 2 { "subnet-source".to_owned() } else { format!("subnet-{number}") };
+        let places: Vec<_> = endpoints.iter().enumerate().map(|(number, (groups, place))| {
+            mirrorstep_core::pipeline::Endpoint {
+                private_ip: Ipv4Addr::from(addresses[number + 1]), subnet_id: subnet(*place), ..endpoint(number, groups)
+            }
+        }).collect();
+
+        let mut candidacy = one(TargetKind::NetworkLoadBalancer, places.clone());
+        candidacy.source = Some(Source {
+            private_ip: Ipv4Addr::from(addresses[0]), groups: member_of.to_vec(), ..source()
+        });
+        let unverifiable = if allow { UnverifiableTargets::Allow } else { UnverifiableTargets::Reject };
+        let asked = |asked: std::collections::BTreeSet<String>| -> HashMap<_, _> {
+            lists.clone().into_iter().filter(|(id, _)| read_all || asked.contains(id)).collect()
+        };
+        let rules = InboundRules::read(&groups);
+        let read = asked(rules.prefix_lists_to_read(&candidacy));
+        let handed_on = |candidacy: Candidacy| -> Candidacy {
+            serde_json::from_value(serde_json::to_value(candidacy).unwrap()).unwrap()
+        };
+        let left = handed_on(rules.filter(candidacy, &read, unverifiable));
+        let left = handed_on(filter_network_acls(left, &acls, unverifiable));
+        let tables = [table];
+        let read = asked(route_prefix_lists_to_read(&left, &tables));
+        let left = filter_routes(left, &tables, &read, unverifiable);
+
+        let answers: Vec<[Answer; 3]> = endpoints.iter().zip(&places).map(|((own, _), place)| {
+            let to = u32::from(place.private_ip);
+            let is_home = place.subnet_id == "subnet-source";
+            let by_table = |asked| naive::routes(&tables, "subnet-source", "vpc-1", to, &lists, asked);
+            let middlebox = if is_home { Answer::Shut } else { by_table(naive::Asked::Middlebox) };
+            let own: Vec<_> = own.iter().map(|id| (*id).to_owned()).collect();
+            let guard = acls.iter().find(|acl| acl.associations[0].subnet_id == place.subnet_id);
+            [
+                naive::groups_behind(middlebox, &own, &groups, addresses[0], &member_of, &lists),
+                if is_home { Answer::Open } else { guard.map_or(Answer::Unknown, |acl| naive::acl(acl, addresses[0])) },
+                if is_home { Answer::Open } else { by_table(naive::Asked::GetsOn) },
+            ]
+        }).collect();
+        let mut kept: Vec<usize> = (0..endpoints.len()).collect();
+        let mut expected = None;
+        for (index, rule) in [RejectedBy::SecurityGroup, RejectedBy::NetworkAcl, RejectedBy::Route].into_iter().enumerate() {
+            let unclear = kept.iter().any(|number| answers[*number][index] == Answer::Unknown);
+            kept.retain(|number| match answers[*number][index] {
+                Answer::Open => true,
+                Answer::Shut => false,
+                Answer::Unknown => allow,
+            });
+            if kept.is_empty() {
+                expected = Some(if unclear { RejectedBy::Unverifiable } else { rule });
+                break;
+            }
+        }
+        prop_assert_eq!(rejected_by(&left), expected, "{:?}", left.rejections);
+        if let Some(candidate) = left.candidates.first() {
+            let mut ids: Vec<_> = candidate.endpoints.iter().map(|endpoint| endpoint.interface_id.clone()).collect();
+            ids.sort();
+            let expected: Vec<_> = kept.iter().map(|number| places[*number].interface_id.clone()).collect();
+            prop_assert_eq!(ids, expected);
+            prop_assert!(candidate.endpoints.iter().all(|it| it.by_reference.is_none() && it.lost.is_none()));
         }
     }
 

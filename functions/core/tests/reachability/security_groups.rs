@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::PrefixListEntry;
 use mirrorstep_core::pipeline::{Candidacy, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{filter_security_groups, groups_to_describe, prefix_lists_to_read};
+use mirrorstep_core::reachability::{InboundRules, filter_security_groups, groups_to_describe};
 use serde_json::{Value, json};
 
 use crate::support::{by_id, endpoint, group, one, prefix_list, verdict};
@@ -365,7 +365,7 @@ fn what_is_asked_of_ec2_is_what_can_matter() {
         ]),
     )]);
     assert_eq!(
-        prefix_lists_to_read(&candidacy, &asking),
+        InboundRules::read(&asking).prefix_lists_to_read(&candidacy),
         BTreeSet::from(["pl-1".to_owned(), "pl-4".to_owned()])
     );
     // Where another group admits the source anyway, no list has to be read.
@@ -374,5 +374,8 @@ fn what_is_asked_of_ec2_is_what_can_matter() {
         &json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]),
     );
     let both = asking.into_iter().chain([open]).collect();
-    assert_eq!(prefix_lists_to_read(&candidacy, &both), BTreeSet::new());
+    assert_eq!(
+        InboundRules::read(&both).prefix_lists_to_read(&candidacy),
+        BTreeSet::new()
+    );
 }

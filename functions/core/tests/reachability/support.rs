@@ -14,6 +14,8 @@ use mirrorstep_core::pipeline::{
 use mirrorstep_core::reachability::{GatherSettings, VisibleTarget};
 use serde_json::{Value, json};
 
+/// The account of the source and the sensors' interfaces. Whose the targets are is left out, unless a test says so.
+pub const ACCOUNT: &str = "123456789012";
 pub const ZONE: &str = "us-east-1a";
 pub const SOURCE_SUBNET: &str = "subnet-source";
 pub const SENSOR_SUBNET: &str = "subnet-sensor";
@@ -31,6 +33,15 @@ pub fn request() -> MirrorRequest {
     }
 }
 
+/// The attachment of an interface to an instance.
+pub fn attached(instance_id: &str) -> Attachment {
+    Attachment {
+        instance_id: Some(instance_id.to_owned()),
+        status: Some("attached".to_owned()),
+        attach_time: Some("2026-03-02T08:14:07+00:00".to_owned()),
+    }
+}
+
 /// The interface to be mirrored, without a public address as most are.
 pub fn source_interface() -> NetworkInterface {
     NetworkInterface {
@@ -43,10 +54,9 @@ pub fn source_interface() -> NetworkInterface {
         groups: vec![GroupIdentifier {
             group_id: "sg-source".into(),
         }],
-        attachment: Some(Attachment {
-            instance_id: Some(request().instance_id.to_string()),
-            ..Attachment::default()
-        }),
+        owner_id: ACCOUNT.into(),
+        status: "in-use".into(),
+        attachment: Some(attached(&request().instance_id.to_string())),
         ..NetworkInterface::default()
     }
 }
@@ -63,10 +73,9 @@ pub fn sensor_interface(number: usize, zone: &str) -> NetworkInterface {
         groups: vec![GroupIdentifier {
             group_id: "sg-sensor".into(),
         }],
-        attachment: Some(Attachment {
-            instance_id: Some(format!("i-5e{number:015x}")),
-            ..Attachment::default()
-        }),
+        owner_id: ACCOUNT.into(),
+        status: "in-use".into(),
+        attachment: Some(attached(&format!("i-5e{number:015x}"))),
         ..NetworkInterface::default()
     }
 }
@@ -82,6 +91,8 @@ pub fn visible(number: usize, zone: &str) -> VisibleTarget {
             ..TrafficMirrorTarget::default()
         }),
         endpoints: vec![endpoint],
+        gateway: None,
+        instances: Vec::new(),
     }
 }
 
@@ -101,11 +112,16 @@ pub fn balancer(number: usize, zones: &[&str]) -> VisibleTarget {
             .enumerate()
             .map(|(index, zone)| NetworkInterface {
                 groups: Vec::new(),
-                attachment: None,
+                attachment: Some(Attachment {
+                    instance_id: None,
+                    ..attached("")
+                }),
                 interface_type: "network_load_balancer".into(),
                 ..sensor_interface(number * 10 + index, zone)
             })
             .collect(),
+        gateway: None,
+        instances: Vec::new(),
     }
 }
 
@@ -152,6 +168,8 @@ pub fn endpoint(number: usize, groups: &[&str]) -> Endpoint {
         availability_zone: ZONE.into(),
         subnet_id: SENSOR_SUBNET.into(),
         groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
+        by_reference: None,
+        lost: None,
     }
 }
 

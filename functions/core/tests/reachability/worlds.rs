@@ -16,10 +16,10 @@ use mirrorstep_core::network::{
     Attachment, GroupIdentifier, Instance, InstanceNetworkInterface, InstanceState, IpPermission, IpRange,
     NetworkAcl, NetworkAclAssociation, NetworkAclEntry, NetworkInterface, PortRange, PrefixListEntry,
     PrefixListId, Route, RouteTable, RouteTableAssociation, SecurityGroup, Tag, TrafficMirrorSession,
-    TrafficMirrorTarget, UserIdGroupPair,
+    TrafficMirrorTarget, UserIdGroupPair, VpcEndpoint,
 };
 use mirrorstep_core::pipeline::TargetKind;
-use mirrorstep_core::snapshot::{Snapshot, Subnet, VpcEndpoint};
+use mirrorstep_core::snapshot::{Snapshot, Subnet};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -27,6 +27,7 @@ use proptest::sample::select;
 
 pub const SOURCE: &str = "eni-00000000000000001";
 pub const SOURCE_INSTANCE: &str = "i-00000000000000001";
+const ACCOUNT: &str = "123456789012";
 const GROUPS: [&str; 6] = ["sg-0", "sg-1", "sg-2", "sg-3", "sg-4", "sg-5"];
 const LISTS: [&str; 3] = ["pl-0", "pl-1", "pl-2"];
 const OPT_OUT: (&str, &str) = ("mirror", "off");
@@ -210,6 +211,22 @@ pub fn rule() -> impl Strategy<Value = RulePlan> {
         })
 }
 
+/// One that mostly names groups, for mirrored packets.
+pub fn reference() -> impl Strategy<Value = RulePlan> {
+    let named = (
+        vec(named_group(), 1..3),
+        prop_oneof![2 => Just(Vec::new()), 1 => vec(named_list(), 1..2)],
+    );
+    let named = named.prop_map(|(groups, lists)| RulePlan {
+        protocol: "udp",
+        ports: (Some(4789), Some(4789)),
+        blocks: Vec::new(),
+        groups,
+        lists,
+    });
+    prop_oneof![4 => named, 1 => rule()]
+}
+
 impl RulePlan {
     pub fn build(&self, addresses: &[u32]) -> IpPermission {
         IpPermission {
@@ -386,6 +403,34 @@ pub fn route(of: impl Strategy<Value = usize>) -> impl Strategy<Value = RoutePla
     })
 }
 
+/// One that mostly leads to an endpoint through a middlebox.
+fn middlebox() -> impl Strategy<Value = RoutePlan> {
+    let near = (1..6_usize, select(vec![24, 28, 31, 32]), any::<u32>());
+    let near = near.prop_map(|(of, length, noise)| {
+        RouteTo::Block(Block::Near {
+            of,
+            length,
+            other: false,
+            noise,
+        })
+    });
+    let to = prop_oneof![
+        8 => near,
+        2 => select(vec!["pl-0", "pl-hidden"]).prop_map(RouteTo::List),
+        1 => Just(RouteTo::Block(Block::Text("oops".to_owned()))),
+    ];
+    let leads_to = select(vec!["eni-1", "i-1", "vpce-1"]);
+    let of_a_service = (Just(RouteTo::List("pl-hidden")), Just("vpce-1"));
+    let way = prop_oneof![6 => (to, leads_to), 1 => of_a_service];
+    let state = prop_oneof![12 => Just(Some("active")), 1 => Just(Some("blackhole")), 1 => Just(None)];
+    (way, state).prop_map(|((to, leads_to), state)| RoutePlan {
+        to,
+        leads_to,
+        state,
+        origin: "CreateRoute",
+    })
+}
+
 impl RoutePlan {
     pub fn build(&self, addresses: &[u32]) -> Route {
         let mut route = Route {
@@ -469,6 +514,26 @@ struct Place {
     address: Address,
     zone: &'static str,
     groups: Vec<&'static str>,
+    /// What EC2 shows of its being attached: its own status, and the attachment's, where it has one.
+    attached: Option<(&'static str, Option<&'static str>)>,
+}
+
+/// What EC2 shows of being attached: mostly that it is, else nothing, or that it is not (yet, or any more).
+fn attached() -> impl Strategy<Value = Option<(&'static str, Option<&'static str>)>> {
+    let odd = vec![
+        Some(("available", None)),
+        Some(("associated", None)),
+        Some(("in-use", None)),
+        Some(("in-use", Some(""))),
+        Some(("in-use", Some("attaching"))),
+        Some(("in-use", Some("detaching"))),
+        Some(("detaching", Some("detaching"))),
+        Some(("detaching", Some("attached"))),
+        Some(("attaching", Some("attaching"))),
+        Some(("", Some("detached"))),
+        None,
+    ];
+    prop_oneof![24 => Just(Some(("in-use", Some("attached")))), 2 => select(odd)]
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -487,13 +552,15 @@ fn place() -> impl Strategy<Value = Place> {
         prop_oneof![24 => Just(Address::Usual), 1 => Just(Address::Missing), 1 => Just(Address::Malformed)],
         prop_oneof![14 => Just("us-east-1a"), 7 => Just("us-east-1b"), 1 => Just("")],
         prop_oneof![1 => Just(Vec::new()), 6 => vec(group, 1..4)],
+        attached(),
     )
-        .prop_map(|(subnet, host, address, zone, groups)| Place {
+        .prop_map(|(subnet, host, address, zone, groups, attached)| Place {
             subnet,
             host,
             address,
             zone,
             groups,
+            attached,
         })
 }
 
@@ -505,6 +572,10 @@ struct TargetPlan {
     /// It names what is behind it.
     named: bool,
     sessions: usize,
+    /// Whose it is: the source's account's, another's, or it is not told.
+    owner: &'static str,
+    /// The state of the instance behind it, where it is shown, or of its Gateway Load Balancer endpoint.
+    state: Option<&'static str>,
 }
 
 fn target() -> impl Strategy<Value = TargetPlan> {
@@ -513,15 +584,24 @@ fn target() -> impl Strategy<Value = TargetPlan> {
         3 => Just(TargetKind::NetworkLoadBalancer),
         2 => Just(TargetKind::GatewayLoadBalancerEndpoint),
     ];
-    let places = prop_oneof![1 => Just(Vec::new()), 24 => vec(place(), 1..4)];
+    let places = prop_oneof![1 => Just(Vec::new()), 12 => vec(place(), 1..4)];
+    let owner = prop_oneof![6 => Just(ACCOUNT), 3 => Just(""), 3 => Just("999999999999")];
+    let state = prop_oneof![
+        8 => Just(None),
+        16 => Just(Some("up")),
+        1 => Just(Some("")),
+        1 => select(vec!["pending", "stopping", "stopped", "shutting-down", "terminated"]).prop_map(Some),
+        2 => select(vec!["pendingAcceptance", "Pending", "rejected", "Failed", "expired", "deleting"]).prop_map(Some),
+    ];
     (
+        (owner, state),
         kind,
         places,
         prop::bool::weighted(0.97),
         prop::bool::weighted(0.98),
         0..4_usize,
     )
-        .prop_map(|(kind, mut places, shown, named, sessions)| {
+        .prop_map(|((owner, state), kind, mut places, shown, named, sessions)| {
             if kind == TargetKind::NetworkInterface {
                 places.truncate(1);
             }
@@ -531,6 +611,8 @@ fn target() -> impl Strategy<Value = TargetPlan> {
                 shown,
                 named,
                 sessions,
+                owner,
+                state,
             }
         })
 }
@@ -550,6 +632,7 @@ enum Oddity {
     IsATarget,
     OnASensor,
     WithoutZone,
+    WithoutOwner,
 }
 
 fn oddity() -> impl Strategy<Value = Oddity> {
@@ -560,6 +643,7 @@ fn oddity() -> impl Strategy<Value = Oddity> {
             Oddity::WithoutAddress, Oddity::MalformedAddress, Oddity::IsATarget, Oddity::OnASensor,
         ]),
         1 => Just(Oddity::WithoutZone),
+        1 => Just(Oddity::WithoutOwner),
     ]
 }
 
@@ -588,6 +672,8 @@ struct Plan {
     lists: Vec<Vec<Block>>,
     acls: Vec<AclPlan>,
     tables: Vec<TablePlan>,
+    /// Routes of all tables beside their own.
+    middleboxes: Vec<RoutePlan>,
     asked: Option<Vec<usize>>,
     opt_out: bool,
     opt_in: bool,
@@ -624,10 +710,14 @@ pub fn world() -> impl Strategy<Value = World> {
     let network = (
         vec(base(), 3..=3),
         vec(subnet(), 5..=5),
-        vec(vec(rule(), 0..4), 6..=6),
+        prop_oneof![
+            1 => vec(vec(rule(), 0..4), 6..=6),
+            2 => vec(vec(reference(), 0..4), 6..=6),
+        ],
         vec(vec(block(0..6_usize), 0..4), 3..=3),
         vec(acl(), 4..=4),
         vec(table(), 1..5),
+        prop_oneof![1 => Just(Vec::new()), 2 => vec(middlebox(), 1..4)],
     );
     let settings = (
         any::<bool>(),
@@ -646,7 +736,7 @@ pub fn world() -> impl Strategy<Value = World> {
     )
         .prop_map(
             |(network, shown_subnets, source, oddity, targets, asked, settings)| {
-                let (vpcs, subnets, groups, lists, acls, tables) = network;
+                let (vpcs, subnets, groups, lists, acls, tables, middleboxes) = network;
                 let (opt_out, opt_in, local_zone_only, allow) = settings;
                 Plan {
                     vpcs,
@@ -659,6 +749,7 @@ pub fn world() -> impl Strategy<Value = World> {
                     lists,
                     acls,
                     tables,
+                    middleboxes,
                     asked,
                     opt_out,
                     opt_in,
@@ -736,6 +827,14 @@ impl Plan {
             subnet_id: subnet_id(place.subnet),
             vpc_id: format!("vpc-{}", self.vpc_of(place.subnet)),
             groups,
+            owner_id: ACCOUNT.to_owned(),
+            status: place.attached.map_or("", |(status, _)| status).to_owned(),
+            attachment: place.attached.and_then(|(_, status)| {
+                status.map(|status| Attachment {
+                    status: (!status.is_empty()).then(|| status.to_owned()),
+                    ..Attachment::default()
+                })
+            }),
             ..NetworkInterface::default()
         }
     }
@@ -744,7 +843,8 @@ impl Plan {
         let mut source = self.interface(SOURCE.to_owned(), &self.source);
         source.attachment = Some(Attachment {
             instance_id: Some(SOURCE_INSTANCE.to_owned()),
-            ..Attachment::default()
+            status: Some("attached".to_owned()),
+            attach_time: None,
         });
         match self.oddity {
             Oddity::Unattached => source.attachment = None,
@@ -753,6 +853,7 @@ impl Plan {
             Oddity::WithoutAddress => source.private_ip_address.clear(),
             Oddity::MalformedAddress => source.private_ip_address = "10.0.1.256".into(),
             Oddity::WithoutZone => source.availability_zone.clear(),
+            Oddity::WithoutOwner => source.owner_id.clear(),
             _ => {}
         }
         source
@@ -768,6 +869,7 @@ impl Plan {
         let instance = Instance {
             instance_id: SOURCE_INSTANCE.to_owned(),
             state: InstanceState::default(),
+            state_transition_reason: String::new(),
             network_interfaces: vec![InstanceNetworkInterface {
                 network_interface_id: SOURCE.to_owned(),
                 interface_type: "interface".to_owned(),
@@ -775,9 +877,25 @@ impl Plan {
             }],
             tags,
         };
+        let sensors = self.targets.iter().enumerate().filter_map(|(number, plan)| {
+            let name = match plan.state? {
+                "up" => "running",
+                state => state,
+            };
+            Some(Instance {
+                instance_id: format!("i-{number}"),
+                state: InstanceState {
+                    name: name.to_owned(),
+                },
+                state_transition_reason: "User initiated (2026-11-26 10:00:00 GMT)".to_owned(),
+                network_interfaces: Vec::new(),
+                tags: Vec::new(),
+            })
+        });
         Some(instance)
             .filter(|_| self.oddity != Oddity::InstanceHidden)
             .into_iter()
+            .chain(sensors)
             .collect()
     }
 
@@ -790,6 +908,7 @@ impl Plan {
         for (number, plan) in self.targets.iter().enumerate() {
             let mut target = TrafficMirrorTarget {
                 traffic_mirror_target_id: target_id(number),
+                owner_id: plan.owner.to_owned(),
                 ..TrafficMirrorTarget::default()
             };
             let mut endpoints: Vec<_> = plan
@@ -815,10 +934,9 @@ impl Plan {
                         } else {
                             format!("i-{number}")
                         };
-                        endpoint.attachment = Some(Attachment {
-                            instance_id: Some(instance),
-                            ..Attachment::default()
-                        });
+                        if let Some(attachment) = &mut endpoint.attachment {
+                            attachment.instance_id = Some(instance);
+                        }
                     }
                 }
                 TargetKind::NetworkLoadBalancer => {
@@ -827,13 +945,17 @@ impl Plan {
                     for endpoint in &mut endpoints {
                         endpoint.description = format!("ELB net/sensors/{number}");
                         endpoint.interface_type = "network_load_balancer".into();
-                        endpoint.attachment = Some(Attachment::default());
                     }
                 }
                 TargetKind::GatewayLoadBalancerEndpoint => {
                     target.gateway_load_balancer_endpoint_id = Some(format!("vpce-{number}"));
                     vpc_endpoints.push(VpcEndpoint {
                         vpc_endpoint_id: format!("vpce-{number}"),
+                        state: match plan.state {
+                            None => String::new(),
+                            Some("up") => "available".to_owned(),
+                            Some(state) => state.to_owned(),
+                        },
                         network_interface_ids: endpoints
                             .iter()
                             .map(|endpoint| endpoint.network_interface_id.clone())
@@ -950,7 +1072,12 @@ impl Plan {
                 routes: Some(own)
                     .filter(|_| plan.local)
                     .into_iter()
-                    .chain(plan.routes.iter().map(|route| route.build(addresses)))
+                    .chain(
+                        plan.routes
+                            .iter()
+                            .chain(&self.middleboxes)
+                            .map(|route| route.build(addresses)),
+                    )
                     .collect(),
             });
         }

@@ -118,13 +118,17 @@ impl Examination {
             ..Snapshot::default()
         };
         let ec2 = self.account.ec2.clone();
-        let of_gateways = ec2.vpc_endpoint_interfaces(&needed::vpc_endpoints(&world)).await;
+        let of_gateways = ec2.vpc_endpoints(&needed::vpc_endpoints(&world)).await;
         let of_gateways = of_gateways.map_err(self.account.failed());
         let of_gateways = self.given(CHECK, of_gateways)?;
         let gateways_looked_at = of_gateways.is_some();
         let of_gateways = of_gateways.unwrap_or_default();
         let mut ids = needed::target_interfaces(&world);
-        ids.extend(of_gateways.values().flatten().cloned());
+        ids.extend(
+            of_gateways
+                .iter()
+                .flat_map(|endpoint| endpoint.network_interface_ids.clone()),
+        );
         let by_id = ec2.interfaces("network-interface-id", ids);
         let by_description = ec2.interfaces("description", needed::load_balancer_descriptions(&world));
         let answer = tokio::try_join!(by_id, by_description).map_err(self.account.failed());
@@ -135,12 +139,14 @@ impl Examination {
         let sensors = world.traffic_mirror_targets.into_iter().map(|target| {
             let balancer = load_balancer_description(&target);
             let gateway = target.gateway_load_balancer_endpoint_id.as_ref();
-            let gateway = gateway.and_then(|endpoint| of_gateways.get(endpoint));
+            let gateway = of_gateways
+                .iter()
+                .find(|endpoint| Some(&endpoint.vpc_endpoint_id) == gateway);
             let is_endpoint = |interface: &&NetworkInterface| {
                 let id = &interface.network_interface_id;
                 target.network_interface_id.as_ref() == Some(id)
                     || balancer.as_ref() == Some(&interface.description)
-                    || gateway.is_some_and(|ids| ids.contains(id))
+                    || gateway.is_some_and(|endpoint| endpoint.network_interface_ids.contains(id))
             };
             Sensor {
                 endpoints: interfaces.iter().filter(is_endpoint).cloned().collect(),

@@ -8,6 +8,7 @@
 
 mod choices;
 mod scale;
+mod sensors;
 
 use std::collections::{BTreeMap, HashSet};
 
