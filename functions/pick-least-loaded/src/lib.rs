@@ -7,7 +7,7 @@ use mirrorstep_core::pipeline::{
     Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
 };
 use mirrorstep_core::{ErrorName, StageError, TargetId, reachability};
-use mirrorstep_ledger::{Ledger, Reservation, ReserveRequest};
+use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
 use serde_json::json;
 
 /// The longest cause that an execution keeps is 32,768 characters (Step Functions API reference,
@@ -75,7 +75,7 @@ impl Stage for PickLeastLoaded {
                     decision: Decision::Reserved,
                     advisories: crossing.into_iter().collect(),
                     assignment,
-                    loads: considered(&loads, &candidates),
+                    loads: considered(&loads.readable, &candidates),
                     rejections: full(&loads, self),
                 })
             }
@@ -124,7 +124,8 @@ fn considered(loads: &[SensorLoad], candidates: &[(TargetId, bool)]) -> Vec<Cons
     considered
 }
 
-fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
+/// The sensors that are full, and those whose counter cannot be read.
+fn full(loads: &Read<SensorLoad>, stage: &PickLeastLoaded) -> Vec<Rejection> {
     let now = stage.ledger.now();
     let rejection = |load: &SensorLoad| Rejection {
         target_id: load.target_id.clone(),
@@ -144,10 +145,21 @@ fn full(loads: &[SensorLoad], stage: &PickLeastLoaded) -> Vec<Rejection> {
             load.external
         ),
     };
-    loads
-        .iter()
+    let unreadable = loads.unreadable.iter().filter_map(|item| {
+        Some(Rejection {
+            target_id: item.sensor()?.clone(),
+            stage: RejectedBy::Capacity,
+            reason:
+                "the ledger's counter of the sensor cannot be read: `mirrorstep reconcile` counts it anew"
+                    .to_owned(),
+            evidence: item.to_string(),
+        })
+    });
+    let readable = loads.readable.iter();
+    readable
         .filter(|load| !load.takes_sessions(now))
         .map(rejection)
+        .chain(unreadable)
         .collect()
 }
 

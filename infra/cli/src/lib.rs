@@ -38,6 +38,7 @@ pub mod stack;
 pub mod status;
 pub mod terminal;
 pub mod trigger;
+pub mod unreadable;
 pub mod verify;
 pub mod watch;
 pub mod world;

@@ -184,6 +184,7 @@ mod tests {
             sensors: Vec::new(),
             interfaces,
             differences: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 

@@ -394,6 +394,7 @@ impl Fleet {
             sensors,
             interfaces: self.interfaces,
             differences,
+            unreadable: Vec::new(),
         };
         Report::of(
             "111122223333",
@@ -414,6 +415,7 @@ pub(crate) fn empty() -> Report {
         sensors: Vec::new(),
         interfaces: Vec::new(),
         differences: Vec::new(),
+        unreadable: Vec::new(),
     };
     Report::of("111122223333", overview, &Ledger::default(), ago(14 * DAY), &[])
 }
