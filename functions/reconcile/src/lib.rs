@@ -413,6 +413,7 @@ impl ReconcileStage {
         let interfaces = uncovered.len() as u64;
         let mut starting: Vec<InstanceId> = uncovered.into_iter().map(|(instance, _)| instance).collect();
         starting.dedup();
+        summary.unreadable += instances.iter().map(senseless).sum::<u64>();
         summary.instances += instances.len() as u64;
         summary.started += starting.len() as u64;
         tracing::info!(
@@ -506,6 +507,22 @@ impl ReconcileStage {
         );
         Ok(covered)
     }
+}
+
+/// How many ids of an instance in EC2's answer make no sense, its own or its interfaces': each is named in the log.
+/// Nothing covers what has none, and nothing can be started for it.
+fn senseless(instance: &Instance) -> u64 {
+    let of_interfaces = instance.network_interfaces.iter();
+    let errors = of_interfaces
+        .filter_map(|interface| interface.network_interface_id.parse::<InterfaceId>().err())
+        .chain(instance.instance_id.parse::<InstanceId>().err());
+    let mut count = 0;
+    for error in errors {
+        tracing::error!(unreadable = %instance.instance_id,
+            "an instance or interface in EC2's answer makes no sense, and is left out: {error}");
+        count += 1;
+    }
+    count
 }
 
 /// The interface of an assignment that cannot be read, where the table's index does not show it.

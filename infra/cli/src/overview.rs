@@ -23,6 +23,7 @@ use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::ledger::{self, Audit, Ledger, Session};
+use crate::senseless;
 use crate::trigger::running;
 use crate::unreadable::{Finding, findings};
 
@@ -54,6 +55,8 @@ pub struct Overview {
     pub differences: Vec<String>,
     /// What of the ledger cannot be read, or could not until lately.
     pub unreadable: Vec<Finding>,
+    /// What of EC2's answers makes no sense and is left out, in words.
+    pub senseless: Vec<String>,
 }
 
 /// A sensor.
@@ -126,6 +129,7 @@ impl Overview {
     pub fn is_well(&self) -> bool {
         self.differences.is_empty()
             && self.unreadable.is_empty()
+            && self.senseless.is_empty()
             && self
                 .interfaces
                 .iter()
@@ -138,6 +142,7 @@ impl Overview {
             "ok": self.is_well(), "coverage": self.coverage(), "at": self.at, "stack": self.stack,
             "place": self.place, "sensors": self.sensors, "interfaces": self.interfaces,
             "differences": self.differences, "unreadable": self.unreadable,
+            "senseless": self.senseless,
         })
     }
 
@@ -238,6 +243,7 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
         interfaces: Vec::new(),
         differences: Vec::new(),
         unreadable: findings(&audit.ledger, &deployment.outputs.ledger_table, Timestamp::now()),
+        senseless: Vec::new(),
     };
     let survey = Survey::new(deployment, &shown, &audit)?;
     for instance in &instances {
@@ -250,6 +256,7 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
         .interfaces
         .sort_by(|one, other| (one.state, &one.interface_id).cmp(&(other.state, &other.interface_id)));
     overview.differences = audit.disagreements;
+    overview.senseless = senseless::met();
     Ok((overview, audit.ledger))
 }
 

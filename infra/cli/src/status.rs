@@ -103,6 +103,9 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
             unreadable::in_words(&overview.unreadable)
         )?;
     }
+    for senseless in &overview.senseless {
+        writeln!(out, "- {}", printable(senseless))?;
+    }
     if overview.differences.is_empty() {
         writeln!(out, "Ledger and EC2 agree")?;
     } else {

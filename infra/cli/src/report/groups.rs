@@ -185,6 +185,7 @@ mod tests {
             interfaces,
             differences: Vec::new(),
             unreadable: Vec::new(),
+            senseless: Vec::new(),
         }
     }
 

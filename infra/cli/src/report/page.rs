@@ -166,6 +166,7 @@ fn verdict(report: &Report, uncovered: usize) -> Markup {
                     1 => " One item of the ledger cannot be read.",
                     unreadable => { " " (count(unreadable)) " items of the ledger cannot be read." }
                 }
+                @for senseless in &report.overview.senseless { " " (prose(senseless)) "." }
             }
         }
     }

@@ -395,6 +395,7 @@ impl Fleet {
             interfaces: self.interfaces,
             differences,
             unreadable: Vec::new(),
+            senseless: Vec::new(),
         };
         Report::of(
             "111122223333",
@@ -416,6 +417,7 @@ pub(crate) fn empty() -> Report {
         interfaces: Vec::new(),
         differences: Vec::new(),
         unreadable: Vec::new(),
+        senseless: Vec::new(),
     };
     Report::of("111122223333", overview, &Ledger::default(), ago(14 * DAY), &[])
 }
