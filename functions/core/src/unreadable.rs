@@ -39,8 +39,10 @@ pub enum StandsFor {
         interface_id: InterfaceId,
         /// The sensor on which it holds a place: it is not released, and where it is can be read.
         held_on: Option<TargetId>,
-        /// Whether the table's indexes show it among the assignments that are not released.
-        is_listed: bool,
+        /// It is released: it holds no place anywhere.
+        is_released: bool,
+        /// It does not say where it is, and so the table's index of sensors does not show it.
+        is_hidden: bool,
     },
     /// One of an interface's events.
     Event(InterfaceId),

@@ -95,7 +95,8 @@ pub(crate) fn assignment(item: &Item) -> Result<Assignment, Box<Unreadable>> {
     let stands_for = StandsFor::Assignment {
         interface_id: interface_id.clone(),
         held_on: place(item),
-        is_listed: text(item, "targetId").is_some() && text(item, "state") != Some(RELEASED),
+        is_released: text(item, "state") == Some(RELEASED),
+        is_hidden: text(item, "targetId").is_none(),
     };
     same(item, "interfaceId", interface_id.as_str(), &stands_for)?;
     typed(item, ASSIGNMENT, stands_for)

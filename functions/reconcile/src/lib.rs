@@ -525,14 +525,15 @@ fn senseless(instance: &Instance) -> u64 {
     count
 }
 
-/// The interface of an assignment that cannot be read, where the table's index does not show it.
+/// The interface of an assignment that cannot be read, where the comparison does not read it.
 fn unlisted(item: &Unreadable) -> Option<&InterfaceId> {
     match &item.stands_for {
         StandsFor::Assignment {
             interface_id,
-            is_listed: false,
+            is_released,
+            is_hidden,
             ..
-        } => Some(interface_id),
+        } if *is_released || *is_hidden => Some(interface_id),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use mirrorstep_core::event::instance_of_event;
 use mirrorstep_core::pipeline::{Invocation, ReleasedInstance, Stage};
+use mirrorstep_core::unreadable::StandsFor;
 use mirrorstep_core::{ErrorName, StageError};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Ledger, Read, Release};
@@ -39,7 +40,15 @@ impl Stage for ReleaseInstance {
         // What cannot be read fails the execution, after all others have given their places back.
         let mut unreadable = unreadable
             .into_iter()
-            .find(|item| item.held_on().is_some())
+            .find(|item| {
+                !matches!(
+                    item.stands_for,
+                    StandsFor::Assignment {
+                        is_released: true,
+                        ..
+                    }
+                )
+            })
             .map(StageError::from);
         let mut answer = ReleasedInstance {
             instance_id: instance_id.clone(),

@@ -25,8 +25,31 @@ pub struct Finding {
     /// The item.
     #[serde(flatten)]
     pub item: Unreadable,
-    /// What mends it: one command, in backticks, and what it does.
+    /// What mends it: one command, in backticks, and what it does. Of what is mended: what ends that it is told.
     pub mend: String,
+    /// When reconcile has mended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mended_at: Option<Timestamp>,
+}
+
+impl Finding {
+    /// What is wrong, in words.
+    pub fn what(&self) -> String {
+        let item = printable(&self.item.to_string());
+        match self.mended_at {
+            Some(_) => item.replacen("cannot be read", "could not be read", 1),
+            None => item,
+        }
+    }
+
+    /// What to do about it, in words.
+    pub fn next(&self) -> String {
+        let mend = printable(&self.mend);
+        match self.mended_at {
+            Some(at) => format!("mended by reconcile at {at:.0}: {mend}"),
+            None => format!("to mend it: {mend}"),
+        }
+    }
 }
 
 /// A counter that could not be read and was counted anew.
@@ -51,15 +74,16 @@ pub fn findings(ledger: &Ledger, table: &str, now: Timestamp) -> Vec<Finding> {
         .map(|item| Finding {
             item: item.clone(),
             mend: mend(ledger, table, item),
+            mended_at: None,
         })
         .chain(ledger.recounted.iter().filter(lately).map(|recounted| Finding {
             item: recounted.item.clone(),
             mend: format!(
-                "reconcile has counted the sensor anew at {:.0}: its counter is {}; this is told for a day, or until `{}`",
-                recounted.correction.at,
+                "its sensor was counted anew, to {}; it is told for a day, and `{}` ends that before",
                 recounted.correction.to,
                 delete(table, &recounted.pk, &recounted.sk)
             ),
+            mended_at: Some(recounted.correction.at),
         }))
         .collect();
     findings.extend(gaps(ledger, table));
@@ -69,10 +93,9 @@ pub fn findings(ledger: &Ledger, table: &str, now: Timestamp) -> Vec<Finding> {
 
 /// A line for each, and one for what mends it.
 pub fn in_words(findings: &[Finding]) -> String {
-    let lines = findings.iter().map(|Finding { item, mend }| {
-        let (item, mend) = (printable(&item.to_string()), printable(mend));
-        format!("- {item}\n  to mend it: {mend}")
-    });
+    let lines = findings
+        .iter()
+        .map(|finding| format!("- {}\n  {}", finding.what(), finding.next()));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -123,6 +146,7 @@ fn gaps(ledger: &Ledger, table: &str) -> Vec<Finding> {
                 stands_for: StandsFor::Event(event.interface_id.clone()),
             },
             mend: begin_anew(ledger, table, &event.interface_id),
+            mended_at: None,
         })
         .collect()
 }

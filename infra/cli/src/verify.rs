@@ -57,13 +57,7 @@ async fn look(deployment: &Deployment, patience: Duration, terminal: &Terminal) 
 fn findings(deployment: &Deployment, audit: &Audit) -> Vec<Finding> {
     let mut findings =
         unreadable::findings(&audit.ledger, &deployment.outputs.ledger_table, Timestamp::now());
-    findings.retain(|finding| {
-        !audit
-            .ledger
-            .recounted
-            .iter()
-            .any(|past| past.item == finding.item)
-    });
+    findings.retain(|finding| finding.mended_at.is_none());
     findings
 }
 

@@ -276,11 +276,12 @@ impl StepFunctions {
 
 /// Errors that no execution may fail with here: a definition deals with them, or a person would have to act, though all
 /// settings are right and everything is allowed.
-const NEVER: [&str; 11] = [
+const NEVER: [&str; 12] = [
     "AccessDenied",
     "InstanceNotFound",
     "InvalidConfiguration",
     "InvalidEvent",
+    "LedgerUnreadable",
     "QuotaExceeded",
     "ReservationStale",
     "SensorFull",

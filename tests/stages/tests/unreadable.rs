@@ -337,8 +337,9 @@ async fn a_sensor_with_an_unreadable_counter_is_left_out_until_reconcile_has_cou
         let told = world.findings().await;
         assert_eq!(told.len(), 1, "{what}: {told:?}");
         assert_eq!(told[0].item.attribute, found[0].item.attribute, "{what}");
+        assert!(told[0].mended_at.is_some(), "{what}: {told:?}");
         assert!(
-            told[0].mend.contains("counted the sensor anew"),
+            told[0].mend.contains("was counted anew, to 1"),
             "{what}: {told:?}"
         );
         tokio::time::sleep(Duration::from_hours(24)).await;

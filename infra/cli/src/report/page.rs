@@ -137,7 +137,7 @@ fn coverage(report: &Report) -> Markup {
             h3 { "What of the ledger cannot be read" }
             p { "It is left out; all else goes on." }
             ul { @for finding in &overview.unreadable {
-                li { (prose(&format!("{}. To mend it: {}", finding.item, finding.mend))) }
+                li { (prose(&format!("{}; {}", finding.what(), finding.next()))) }
             } }
         }
     }
