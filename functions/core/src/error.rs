@@ -17,6 +17,8 @@ pub enum ErrorName {
     LedgerContention,
     /// DynamoDB failed, throttled or did not answer: come back soon. The write may have been carried out.
     LedgerUnavailable,
+    /// An item of the ledger that this rests on cannot be read: a person must mend it.
+    LedgerUnreadable,
     /// EC2 says that the target takes no more sessions: release, remember, pick another.
     SensorFull,
     /// EC2 refuses the session for the target's own sake, such as that its interface is gone: release, leave the
@@ -56,6 +58,7 @@ impl ErrorName {
             Self::Ec2Unavailable => "Ec2Unavailable",
             Self::LedgerContention => "LedgerContention",
             Self::LedgerUnavailable => "LedgerUnavailable",
+            Self::LedgerUnreadable => "LedgerUnreadable",
             Self::SensorFull => "SensorFull",
             Self::SensorDown => "SensorDown",
             Self::SensorUncounted => "SensorUncounted",
@@ -83,6 +86,7 @@ impl ErrorName {
             self,
             Self::NoEligibleSensor
                 | Self::SessionRefused
+                | Self::LedgerUnreadable
                 | Self::QuotaExceeded
                 | Self::AccessDenied
                 | Self::InvalidConfiguration

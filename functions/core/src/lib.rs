@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod reachability;
 pub mod reconcile;
 pub mod snapshot;
+pub mod unreadable;
 
 pub use clock::Clock;
 pub use error::{ErrorName, StageError};

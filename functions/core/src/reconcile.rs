@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::assignment::{Assignment, AssignmentState, RESERVATION_LIFETIME, SESSION_GRACE, SensorLoad};
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
 use crate::network::TrafficMirrorSession;
+use crate::unreadable::Unreadable;
 
 /// A session that EC2 shows, with what adopting it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,18 +91,19 @@ pub struct Plan {
     pub corrections: Vec<Correction>,
     /// How many sessions each of our sensors has that are neither the ledger's nor to be.
     pub externals: BTreeMap<TargetId, u64>,
-    /// Sensors whose counter is missing or not the number of their assignments, as far as is seen: to be looked at
-    /// closely.
+    /// Sensors whose counter is missing, cannot be read, or is not the number of their assignments, as far as is seen: to
+    /// be looked at closely.
     pub suspicious: Vec<TargetId>,
     /// Sessions to our targets that cannot be adopted, since their interface has another one of ours.
     pub second_sessions: Vec<SessionId>,
 }
 
 /// Compares what the ledger and EC2 show. `targets` are the sensors that are ours; `sessions` are all of the
-/// account.
+/// account. An interface whose assignment cannot be read is left alone: what stands there may be its session's.
 pub fn plan(
     assignments: &[Assignment],
     loads: &[SensorLoad],
+    unreadable: &[Unreadable],
     sessions: &[Session],
     targets: &BTreeSet<TargetId>,
     now: Timestamp,
@@ -134,10 +136,21 @@ pub fn plan(
         .filter(|session| targets.contains(&session.target_id) && !known.contains(&session.session_id))
         .collect();
     unknown.sort_by_key(|session| (&session.interface_id, session.session_number));
+    // The place that such an assignment holds is in its sensor's counter.
+    let mut held: BTreeMap<&InterfaceId, Option<&TargetId>> = unreadable
+        .iter()
+        .filter_map(|item| Some((item.assigned()?, item.held_on())))
+        .collect();
     let mut adopted: BTreeSet<&InterfaceId> = BTreeSet::new();
     for session in unknown {
         let assignment = of_interface.get(&session.interface_id);
         let is_young = |assignment: &Assignment| now.duration_since(assignment.changed_at) <= SESSION_GRACE;
+        if let Some(place) = held.get_mut(&session.interface_id) {
+            if place.take_if(|held_on| **held_on == session.target_id).is_none() {
+                *plan.externals.entry(session.target_id.clone()).or_default() += 1;
+            }
+            continue;
+        }
         match assignment {
             // EC2 may show for a while what is deleted already, and the ledger's index what is not yet so.
             Some(assignment) if is_young(assignment) => {}
@@ -159,6 +172,9 @@ pub fn plan(
     for assignment in assignments.iter().filter(|assignment| assignment.is_live()) {
         *live.entry(&assignment.target_id).or_default() += 1;
     }
+    for target in unreadable.iter().filter_map(Unreadable::held_on) {
+        *live.entry(target).or_default() += 1;
+    }
     let recorded: BTreeMap<&TargetId, &SensorLoad> =
         loads.iter().map(|load| (&load.target_id, load)).collect();
     for (target, load) in &recorded {
@@ -166,8 +182,10 @@ pub fn plan(
             plan.suspicious.push((*target).clone());
         }
     }
+    let counters: BTreeSet<&TargetId> = unreadable.iter().filter_map(Unreadable::sensor).collect();
     let unrecorded = live.keys().filter(|target| !recorded.contains_key(*target));
-    plan.suspicious.extend(unrecorded.map(|target| (*target).clone()));
+    let to_be_seen: BTreeSet<&TargetId> = unrecorded.copied().chain(counters).collect();
+    plan.suspicious.extend(to_be_seen.into_iter().cloned());
     plan
 }
 
@@ -284,6 +302,9 @@ pub struct Summary {
     pub left: u64,
     /// Corrections that the ledger did not take, each with its cause in the log: this is an alarm.
     pub failed: u64,
+    /// Items of the ledger, and objects of EC2's answers, that cannot be read, each with its cause in the log: left
+    /// alone. This is an alarm.
+    pub unreadable: u64,
     /// Running instances looked at.
     pub instances: u64,
     /// Running instances with an interface that nothing covers, for which the pipeline was started.

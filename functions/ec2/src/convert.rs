@@ -1,9 +1,46 @@
 //! From the SDK's types to the core's. A member that EC2 leaves out becomes the core type's empty value.
+//!
+//! An object without an id of its kind, or a network ACL with an entry that is not whole, makes no sense: it is named in
+//! the log and left out, as if EC2 did not show it. Instances are not: what their ids and those of their interfaces are,
+//! is looked at by who goes through them, since none may be counted as covered.
+
+use std::fmt::Display;
+use std::str::FromStr;
 
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types as sdk;
 use mirrorstep_core::network as core;
 use mirrorstep_core::pipeline::ObservedSession;
+use mirrorstep_core::{FilterId, InterfaceId, SessionId, TargetId};
+
+/// Names in the log what makes no sense: the field `unreadable` is what the metric counts.
+fn senseless(what: &str, why: impl Display) {
+    tracing::error!(
+        unreadable = what,
+        "{what} in EC2's answer makes no sense, and is left out: {why}"
+    );
+}
+
+/// An id of a kind that is sent back to EC2.
+fn id<T: FromStr<Err: Display>>(what: &str, text: Option<String>) -> Option<String> {
+    let text = text.unwrap_or_default();
+    match text.parse::<T>() {
+        Ok(_) => Some(text),
+        Err(error) => {
+            senseless(what, error);
+            None
+        }
+    }
+}
+
+/// Any other id: it is only compared.
+fn some_id(what: &str, text: Option<String>) -> Option<String> {
+    let id = text.filter(|id| !id.is_empty());
+    if id.is_none() {
+        senseless(what, "it has no id");
+    }
+    id
+}
 
 fn tags(tags: Option<Vec<sdk::Tag>>) -> Vec<core::Tag> {
     tags.unwrap_or_default()
@@ -60,43 +97,51 @@ fn instance(instance: sdk::Instance) -> core::Instance {
     }
 }
 
-pub(crate) fn target(target: sdk::TrafficMirrorTarget) -> core::TrafficMirrorTarget {
-    core::TrafficMirrorTarget {
-        traffic_mirror_target_id: target.traffic_mirror_target_id.unwrap_or_default(),
+pub(crate) fn target(target: sdk::TrafficMirrorTarget) -> Option<core::TrafficMirrorTarget> {
+    Some(core::TrafficMirrorTarget {
+        traffic_mirror_target_id: id::<TargetId>("a traffic mirror target", target.traffic_mirror_target_id)?,
         network_interface_id: target.network_interface_id,
         network_load_balancer_arn: target.network_load_balancer_arn,
         gateway_load_balancer_endpoint_id: target.gateway_load_balancer_endpoint_id,
         owner_id: target.owner_id.unwrap_or_default(),
         tags: tags(target.tags),
-    }
+    })
 }
+
+const SESSION: &str = "a traffic mirror session";
 
 /// A session whose ids are whole. Any other is no session that a decision can rest on.
 pub(crate) fn session(session: sdk::TrafficMirrorSession) -> Option<ObservedSession> {
     Some(ObservedSession {
-        session_id: session.traffic_mirror_session_id?.parse().ok()?,
-        target_id: session.traffic_mirror_target_id?.parse().ok()?,
+        session_id: id::<SessionId>(SESSION, session.traffic_mirror_session_id)?
+            .parse()
+            .ok()?,
+        target_id: id::<TargetId>(SESSION, session.traffic_mirror_target_id)?
+            .parse()
+            .ok()?,
         session_number: session.session_number?,
     })
 }
 
-pub(crate) fn traffic_mirror_session(session: sdk::TrafficMirrorSession) -> core::TrafficMirrorSession {
-    core::TrafficMirrorSession {
-        traffic_mirror_session_id: session.traffic_mirror_session_id.unwrap_or_default(),
-        traffic_mirror_target_id: session.traffic_mirror_target_id.unwrap_or_default(),
-        traffic_mirror_filter_id: session.traffic_mirror_filter_id.unwrap_or_default(),
-        network_interface_id: session.network_interface_id.unwrap_or_default(),
+pub(crate) fn traffic_mirror_session(
+    session: sdk::TrafficMirrorSession,
+) -> Option<core::TrafficMirrorSession> {
+    Some(core::TrafficMirrorSession {
+        traffic_mirror_session_id: id::<SessionId>(SESSION, session.traffic_mirror_session_id)?,
+        traffic_mirror_target_id: id::<TargetId>(SESSION, session.traffic_mirror_target_id)?,
+        traffic_mirror_filter_id: id::<FilterId>(SESSION, session.traffic_mirror_filter_id)?,
+        network_interface_id: id::<InterfaceId>(SESSION, session.network_interface_id)?,
         session_number: session.session_number.unwrap_or_default(),
         virtual_network_id: session.virtual_network_id,
         packet_length: session.packet_length,
         owner_id: session.owner_id.unwrap_or_default(),
         tags: tags(session.tags),
-    }
+    })
 }
 
-pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::NetworkInterface {
-    core::NetworkInterface {
-        network_interface_id: interface.network_interface_id.unwrap_or_default(),
+pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> Option<core::NetworkInterface> {
+    Some(core::NetworkInterface {
+        network_interface_id: id::<InterfaceId>("a network interface", interface.network_interface_id)?,
         availability_zone: interface.availability_zone.unwrap_or_default(),
         description: interface.description.unwrap_or_default(),
         interface_type: interface
@@ -127,23 +172,23 @@ pub(crate) fn network_interface(interface: sdk::NetworkInterface) -> core::Netwo
             attach_time: a.attach_time.map(time),
         }),
         tag_set: tags(interface.tag_set),
-    }
+    })
 }
 
-pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> core::VpcEndpoint {
-    core::VpcEndpoint {
-        vpc_endpoint_id: endpoint.vpc_endpoint_id.unwrap_or_default(),
+pub(crate) fn vpc_endpoint(endpoint: sdk::VpcEndpoint) -> Option<core::VpcEndpoint> {
+    Some(core::VpcEndpoint {
+        vpc_endpoint_id: some_id("a VPC endpoint", endpoint.vpc_endpoint_id)?,
         state: endpoint
             .state
             .map(|state| state.as_str().to_owned())
             .unwrap_or_default(),
         network_interface_ids: endpoint.network_interface_ids.unwrap_or_default(),
-    }
+    })
 }
 
-pub(crate) fn security_group(group: sdk::SecurityGroup) -> core::SecurityGroup {
-    core::SecurityGroup {
-        group_id: group.group_id.unwrap_or_default(),
+pub(crate) fn security_group(group: sdk::SecurityGroup) -> Option<core::SecurityGroup> {
+    Some(core::SecurityGroup {
+        group_id: some_id("a security group", group.group_id)?,
         vpc_id: group.vpc_id.unwrap_or_default(),
         ip_permissions: group
             .ip_permissions
@@ -151,7 +196,7 @@ pub(crate) fn security_group(group: sdk::SecurityGroup) -> core::SecurityGroup {
             .into_iter()
             .map(ip_permission)
             .collect(),
-    }
+    })
 }
 
 fn ip_permission(permission: sdk::IpPermission) -> core::IpPermission {
@@ -197,9 +242,23 @@ pub(crate) fn prefix_list_entry(entry: sdk::PrefixListEntry) -> Option<core::Pre
     Some(core::PrefixListEntry { cidr: entry.cidr? })
 }
 
-pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> core::NetworkAcl {
-    core::NetworkAcl {
-        network_acl_id: acl.network_acl_id.unwrap_or_default(),
+pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> Option<core::NetworkAcl> {
+    let network_acl_id = some_id("a network ACL", acl.network_acl_id)?;
+    // The first entry that matches decides: without one of them nobody knows which that is.
+    let entries: Option<Vec<_>> = acl
+        .entries
+        .unwrap_or_default()
+        .into_iter()
+        .map(network_acl_entry)
+        .collect();
+    if entries.is_none() {
+        senseless(
+            &format!("network ACL {network_acl_id}"),
+            "an entry lacks its number, its direction or its action",
+        );
+    }
+    Some(core::NetworkAcl {
+        network_acl_id,
         associations: acl
             .associations
             .unwrap_or_default()
@@ -210,32 +269,28 @@ pub(crate) fn network_acl(acl: sdk::NetworkAcl) -> core::NetworkAcl {
                 })
             })
             .collect(),
-        entries: acl
-            .entries
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| core::NetworkAclEntry {
-                rule_number: entry.rule_number.unwrap_or_default(),
-                egress: entry.egress.unwrap_or_default(),
-                protocol: entry.protocol.unwrap_or_default(),
-                port_range: entry.port_range.map(|ports| core::PortRange {
-                    from: ports.from,
-                    to: ports.to,
-                }),
-                cidr_block: entry.cidr_block,
-                ipv6_cidr_block: entry.ipv6_cidr_block,
-                rule_action: entry
-                    .rule_action
-                    .map(|a| a.as_str().to_owned())
-                    .unwrap_or_default(),
-            })
-            .collect(),
-    }
+        entries: entries?,
+    })
 }
 
-pub(crate) fn route_table(table: sdk::RouteTable) -> core::RouteTable {
-    core::RouteTable {
-        route_table_id: table.route_table_id.unwrap_or_default(),
+fn network_acl_entry(entry: sdk::NetworkAclEntry) -> Option<core::NetworkAclEntry> {
+    Some(core::NetworkAclEntry {
+        rule_number: entry.rule_number?,
+        egress: entry.egress?,
+        protocol: entry.protocol.unwrap_or_default(),
+        port_range: entry.port_range.map(|ports| core::PortRange {
+            from: ports.from,
+            to: ports.to,
+        }),
+        cidr_block: entry.cidr_block,
+        ipv6_cidr_block: entry.ipv6_cidr_block,
+        rule_action: entry.rule_action?.as_str().to_owned(),
+    })
+}
+
+pub(crate) fn route_table(table: sdk::RouteTable) -> Option<core::RouteTable> {
+    Some(core::RouteTable {
+        route_table_id: some_id("a route table", table.route_table_id)?,
         vpc_id: table.vpc_id.unwrap_or_default(),
         associations: table
             .associations
@@ -247,7 +302,7 @@ pub(crate) fn route_table(table: sdk::RouteTable) -> core::RouteTable {
             })
             .collect(),
         routes: table.routes.unwrap_or_default().into_iter().map(route).collect(),
-    }
+    })
 }
 
 fn route(route: sdk::Route) -> core::Route {

@@ -39,14 +39,14 @@ const INSTANCES_PAGE: i32 = 100;
 #[derive(Debug, Clone)]
 pub struct Ec2(Client);
 
-/// Reads all pages of a describe, and turns each object of `$list` into the core's words.
+/// Reads all pages of a describe, and turns each object of `$list` that makes sense into the core's words.
 macro_rules! describe {
     ($call:expr, $action:literal, $list:ident, $into:path) => {{
         let mut pages = $call.into_paginator().send();
         let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failure::describe_error($action, &error))?;
-            objects.extend(page.$list.unwrap_or_default().into_iter().map($into));
+            objects.extend(page.$list.unwrap_or_default().into_iter().flat_map($into));
         }
         objects
     }};
@@ -77,8 +77,12 @@ impl Ec2 {
         let mut found = Vec::new();
         for filter in filters("instance-id", ids) {
             let call = self.0.describe_instances().filters(filter);
-            let reservations = describe!(call, "DescribeInstances", reservations, convert::reservation);
-            found.extend(reservations.into_iter().flatten());
+            found.extend(describe!(
+                call,
+                "DescribeInstances",
+                reservations,
+                convert::reservation
+            ));
         }
         Ok(found)
     }

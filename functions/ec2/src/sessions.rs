@@ -34,7 +34,7 @@ impl Ec2 {
             traffic_mirror_sessions,
             convert::session
         );
-        Ok(sessions.into_iter().flatten().collect())
+        Ok(sessions)
     }
 
     /// Every session of the account in the Region (`DescribeTrafficMirrorSessions`): one call for a thousand, of
@@ -82,7 +82,7 @@ impl Ec2 {
                 traffic_mirror_sessions,
                 convert::session
             );
-            for session in sessions.into_iter().flatten() {
+            for session in sessions {
                 *counts.entry(session.target_id).or_default() += 1;
             }
         }

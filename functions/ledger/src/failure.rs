@@ -73,6 +73,21 @@ pub(crate) fn is_conflict(error: &SdkError<TransactWriteItemsError, HttpResponse
     }
 }
 
+/// Whether an update could not be made since an attribute is not of the type that it works on, or not there: the words
+/// of a validation error, in a cancelled transaction or alone (DynamoDB API reference, `TransactionCanceledException`,
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+pub(crate) fn meets_another_type(words: Option<&str>) -> bool {
+    words.is_some_and(|words| {
+        [
+            "operand in the update expression has an incorrect data type",
+            "Type mismatch for attribute to update",
+            "refers to an attribute that does not exist in the item",
+        ]
+        .iter()
+        .any(|known| words.contains(known))
+    })
+}
+
 /// Full jitter between 0 and a bound that doubles from 100 ms to 3.2 s: a transaction takes some milliseconds, and a
 /// crowd that meets on one item needs that much room to pass it one by one. It is drawn from a hash of who waits, so
 /// that a run can be repeated exactly.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use mirrorstep_core::{ErrorName, InterfaceId, StageError, TargetId};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// An item as the SDK holds it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -39,18 +38,6 @@ pub(crate) fn with_key(key: Item, value: &impl Serialize) -> Result<Item, StageE
     let mut item: Item = serde_dynamo::to_item(value).map_err(unwritable)?;
     item.extend(key);
     Ok(item)
-}
-
-pub(crate) fn read<T: DeserializeOwned>(item: Item) -> Result<T, StageError> {
-    let key = format!("{:?} {:?}", item.get("pk"), item.get("sk"));
-    serde_dynamo::from_item(item).map_err(|error| {
-        StageError::new(
-            ErrorName::InvalidConfiguration,
-            format!(
-                "the ledger's item {key} cannot be read: {error}; is LEDGER_TABLE the table of this version?"
-            ),
-        )
-    })
 }
 
 pub(crate) fn unwritable(error: impl std::fmt::Display) -> StageError {

@@ -11,9 +11,14 @@
 //! | `ENI#<eni>` | `ASSIGNMENT` | [`Assignment`] |
 //! | `ENI#<eni>` | `EVENT#<version>` | [`LedgerEvent`], append-only |
 //! | `SENSOR#<tmt>` | `EVENT#<change>` | a correction of the counter, append-only |
+//!
+//! What stands in the table and cannot be read is named in the log and left out, by whoever meets it; only what rests on
+//! it fails, with `LedgerUnreadable`.
 
+mod counters;
 mod failure;
 mod items;
+mod read;
 mod reconcile;
 mod reserve;
 mod transaction;
@@ -22,13 +27,16 @@ use std::fmt;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, LeftAlone, apply};
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
-pub use reconcile::{Books, CorrectedCounter};
+pub use counters::CorrectedCounter;
+pub use read::{Correction, Entry, Read, entry, in_json};
+pub use reconcile::Books;
 pub use reserve::{Reservation, ReserveRequest};
 use transaction::{Counter, Refusal};
 
@@ -102,7 +110,8 @@ impl Ledger {
             .send()
             .await
             .map_err(|error| self.failure("GetItem", &error))?;
-        output.item.map(items::read).transpose()
+        let read = |item: items::Item| read::assignment(&item).map_err(read::named);
+        Ok(output.item.map(read).transpose()?)
     }
 
     /// Marks the reservation active with its session. Made again, it finds its own work and answers the same.
@@ -130,6 +139,7 @@ impl Ledger {
                     return Ok(Activation::Active(*found));
                 }
                 Err(Refusal::Assignment(found)) => return Ok(Activation::Lost(found.map(|found| *found))),
+                Err(Refusal::Unreadable(error)) => return Err(error),
                 Err(Refusal::Load(_) | Refusal::Conflict) => {
                     Self::wait(&reserved.interface_id, execution_arn, attempt).await;
                 }
@@ -185,6 +195,7 @@ impl Ledger {
                         ),
                     ));
                 }
+                Err(Refusal::Unreadable(error)) => return Err(error),
                 Err(Refusal::Conflict) => Self::wait(&live.interface_id, execution_arn, attempt).await,
             }
         }
@@ -205,13 +216,19 @@ impl Ledger {
                 .transact(transaction::of_entries(&self.table, &missing)?)
                 .await?
             {
+                if let Refusal::Unreadable(error) = refusal {
+                    return Err(error);
+                }
                 if attempt == Self::TRIES {
                     return Err(contention("enter", &format!("{} sensors", missing.len())));
                 }
                 tracing::debug!(attempt, ?refusal, "another execution enters the same sensors");
                 tokio::time::sleep(failure::jitter(&[execution_arn], attempt)).await;
                 attempt += 1;
-                let entered = self.loads(missing.iter().map(|(target, _)| target)).await?;
+                let entered = self
+                    .loads(missing.iter().map(|(target, _)| target))
+                    .await?
+                    .readable;
                 missing.retain(|(target, _)| !entered.iter().any(|load| load.target_id == *target));
                 if missing.is_empty() {
                     break;
@@ -263,6 +280,9 @@ impl Ledger {
             Err(error) => match failure::cancellation_reasons(&error) {
                 Some(reasons) => transaction::refusal(reasons, &error).map(Err),
                 None if failure::is_conflict(&error) => Ok(Err(Refusal::Conflict)),
+                None if failure::meets_another_type(error.message()) => {
+                    Ok(Err(Refusal::Unreadable(transaction::unchangeable(&error))))
+                }
                 None => Err(self.failure("TransactWriteItems", &error)),
             },
         }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, NewReservation, SensorLoad, Standing, judge, least_loaded};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
-use serde::de::DeserializeOwned;
 
 use crate::items::Item;
+use crate::read::{self, Read};
 use crate::transaction::{Counter, Refusal};
 use crate::{Ledger, contention, failure, items};
 
@@ -41,13 +41,13 @@ pub enum Reservation {
     Reserved {
         /// The reservation.
         assignment: Assignment,
-        /// The loads that it rests on.
-        loads: Vec<SensorLoad>,
+        /// The loads that it rests on, and the counters that could not be read: their sensors were left out.
+        loads: Read<SensorLoad>,
     },
     /// The interface has an active assignment.
     Mirrored(Assignment),
-    /// Every candidate is full, down or draining.
-    Full(Vec<SensorLoad>),
+    /// Every candidate is full, down or draining, or its counter cannot be read.
+    Full(Read<SensorLoad>),
     /// These candidates have never been counted.
     Uncounted(Vec<TargetId>),
 }
@@ -67,7 +67,10 @@ impl Ledger {
         let uncounted: Vec<TargetId> = request
             .candidates
             .iter()
-            .filter(|(target, _)| !loads.iter().any(|load| load.target_id == *target))
+            .filter(|(target, _)| {
+                !loads.readable.iter().any(|load| load.target_id == *target)
+                    && !loads.unreadable.iter().any(|load| load.sensor() == Some(target))
+            })
             .map(|(target, _)| target.clone())
             .collect();
         if !uncounted.is_empty() {
@@ -77,7 +80,7 @@ impl Ledger {
         for attempt in 0..Self::TRIES {
             let now = self.now();
             let candidates = request.candidates.iter().map(|(target, local)| (target, *local));
-            let Some(read) = least_loaded(request.interface_id, candidates, &loads, now) else {
+            let Some(read) = least_loaded(request.interface_id, candidates, &loads.readable, now) else {
                 // There is nothing to reserve, and so no guard that would tell of an assignment.
                 let standing = self.assignment(request.interface_id).await?;
                 let answer = match standing.filter(Assignment::is_live) {
@@ -111,7 +114,7 @@ impl Ledger {
                 }
                 Err(Refusal::Assignment(found)) => before = found.map(|found| *found),
                 // Others pick at the same time: the other sensors' loads have changed as well.
-                Err(Refusal::Load(_) | Refusal::Conflict) => {
+                Err(Refusal::Load(_) | Refusal::Unreadable(_) | Refusal::Conflict) => {
                     tracing::debug!(attempt, "others pick at the same time");
                     Self::wait(request.interface_id, request.execution_arn, attempt).await;
                     loads = self
@@ -142,7 +145,7 @@ impl Ledger {
             Standing::Mirrored => Ok(Some(Reservation::Mirrored(found))),
             Standing::Shared => Ok(Some(Reservation::Reserved {
                 assignment: found,
-                loads: Vec::new(),
+                loads: Read::of([], read::load),
             })),
             Standing::Busy => Err(StageError::new(
                 ErrorName::LedgerContention,
@@ -161,16 +164,16 @@ impl Ledger {
     }
 
     /// The loads of these sensors, as far as the ledger knows them, read consistently.
-    pub(crate) async fn loads<'a>(
+    pub async fn loads<'a>(
         &self,
         targets: impl IntoIterator<Item = &'a TargetId>,
-    ) -> Result<Vec<SensorLoad>, StageError> {
-        self.batch(targets.into_iter().map(items::load_key).collect())
-            .await
+    ) -> Result<Read<SensorLoad>, StageError> {
+        let keys = targets.into_iter().map(items::load_key).collect();
+        Ok(Read::of(self.batch(keys).await?, read::load))
     }
 
     /// The items of these keys, as many as there are, read consistently.
-    pub(crate) async fn batch<T: DeserializeOwned>(&self, mut keys: Vec<Item>) -> Result<Vec<T>, StageError> {
+    pub(crate) async fn batch(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, StageError> {
         let mut found = Vec::with_capacity(keys.len());
         let mut attempt = 0;
         while !keys.is_empty() {
@@ -188,9 +191,7 @@ impl Ledger {
                 .send()
                 .await
                 .map_err(|error| self.failure("BatchGetItem", &error))?;
-            for item in output.responses.unwrap_or_default().into_values().flatten() {
-                found.push(items::read(item)?);
-            }
+            found.extend(output.responses.unwrap_or_default().into_values().flatten());
             let unprocessed: Vec<HashMap<_, _>> = output
                 .unprocessed_keys
                 .unwrap_or_default()

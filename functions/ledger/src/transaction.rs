@@ -9,6 +9,7 @@ use mirrorstep_core::assignment::{Assignment, LedgerEvent, LeftAlone, SensorLoad
 use mirrorstep_core::{ErrorName, StageError, TargetId};
 
 use crate::items::{self, Item};
+use crate::{failure, read};
 
 /// How a transition changes its sensor's counter, and what it asks of it.
 #[derive(Clone, Copy)]
@@ -31,6 +32,8 @@ pub(crate) enum Refusal {
     Assignment(Option<Box<Assignment>>),
     /// The sensor's load is not what the transition rests on.
     Load(Option<SensorLoad>),
+    /// A sensor's counter cannot be read, or not be changed as it is.
+    Unreadable(StageError),
     /// Another transaction had one of the items in hand.
     Conflict,
 }
@@ -191,22 +194,36 @@ pub(crate) fn refusal(
     };
     if let Some(found) = refused(0) {
         return Ok(Refusal::Assignment(
-            found.map(items::read).transpose()?.map(Box::new),
+            found
+                .map(|item| read::assignment(&item).map_err(read::named))
+                .transpose()?
+                .map(Box::new),
         ));
     }
     if refused(1).is_some() {
         // The event exists though the assignment stands before it: only a hand can have done that.
         return Err(StageError::new(
             ErrorName::LedgerContention,
-            "the ledger has an event that its assignment does not know of: compare the items of this interface",
+            "the ledger has an event that its assignment does not know of: `mirrorstep status` names the interface and \
+             says how to mend it",
         ));
     }
     if let Some(found) = refused(2).or_else(|| refused(3)) {
-        return Ok(Refusal::Load(found.map(items::read).transpose()?));
+        return Ok(match found.as_ref().map(read::load).transpose() {
+            Ok(load) => Refusal::Load(load),
+            Err(unreadable) => Refusal::Unreadable(read::named(unreadable).into()),
+        });
     }
     let codes: Vec<&str> = reasons.iter().filter_map(CancellationReason::code).collect();
     if codes.contains(&"TransactionConflict") {
         return Ok(Refusal::Conflict);
+    }
+    // Of the writes only those of counters work on what is there.
+    if reasons
+        .iter()
+        .any(|reason| failure::meets_another_type(reason.message()))
+    {
+        return Ok(Refusal::Unreadable(unchangeable(error)));
     }
     let name = if codes
         .iter()
@@ -223,6 +240,18 @@ pub(crate) fn refusal(
             codes.join(", ")
         ),
     ))
+}
+
+/// The error of a counter that a transaction cannot change, since one of its attributes is not of the type that it
+/// should be.
+pub(crate) fn unchangeable(error: &impl std::error::Error) -> StageError {
+    StageError::new(
+        ErrorName::LedgerUnreadable,
+        format!(
+            "a sensor's counter in the ledger cannot be changed: {error}; `mirrorstep status` names it and says how to \
+             mend it"
+        ),
+    )
 }
 
 pub(crate) fn number(value: u64) -> AttributeValue {

@@ -7,7 +7,7 @@ use mirrorstep_core::pipeline::{
     Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
 };
 use mirrorstep_core::{ErrorName, StageError, TargetId, reachability};
-use mirrorstep_ledger::{Ledger, Reservation, ReserveRequest};
+use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
 use serde_json::json;
 
 /// The longest cause that an execution keeps is 32,768 characters (Step Functions API reference,
@@ -76,7 +76,7 @@ impl Stage for PickLeastLoaded {
                     decision: Decision::Reserved,
                     advisories: crossing.into_iter().collect(),
                     assignment,
-                    loads: considered(&loads, &candidates),
+                    loads: considered(&loads.readable, &candidates),
                     rejections: closed(&loads, self.ledger.now()),
                 })
             }
@@ -128,8 +128,8 @@ fn considered(loads: &[SensorLoad], candidates: &[(TargetId, bool)]) -> Vec<Cons
     considered
 }
 
-/// The candidates that take no sessions now, each with its reason.
-fn closed(loads: &[SensorLoad], now: Timestamp) -> Vec<Rejection> {
+/// The candidates that take no sessions now, each with its reason, and those whose counter cannot be read.
+fn closed(loads: &Read<SensorLoad>, now: Timestamp) -> Vec<Rejection> {
     let until = |until: Option<i64>| {
         until
             .and_then(|until| Timestamp::from_millisecond(until).ok())
@@ -167,10 +167,21 @@ fn closed(loads: &[SensorLoad], now: Timestamp) -> Vec<Rejection> {
             evidence,
         }
     };
-    loads
-        .iter()
+    let unreadable = loads.unreadable.iter().filter_map(|item| {
+        Some(Rejection {
+            target_id: item.sensor()?.clone(),
+            stage: RejectedBy::Capacity,
+            reason:
+                "the ledger's counter of the sensor cannot be read: `mirrorstep reconcile` counts it anew"
+                    .to_owned(),
+            evidence: item.to_string(),
+        })
+    });
+    let readable = loads.readable.iter();
+    readable
         .filter(|load| !load.takes_sessions(now))
         .map(rejection)
+        .chain(unreadable)
         .collect()
 }
 

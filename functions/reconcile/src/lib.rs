@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::assignment::{Assignment, SensorLoad};
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
 use mirrorstep_core::error::ServiceFailure;
 use mirrorstep_core::network::{Attachment, Instance, TrafficMirrorTarget};
@@ -16,9 +16,10 @@ use mirrorstep_core::pipeline::{Invocation, Stage};
 use mirrorstep_core::reconcile::{
     Correction, Plan, Reconcile, Reconciled, Running, Session, Step, Summary, plan,
 };
+use mirrorstep_core::unreadable::{StandsFor, Unreadable};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId, reachability};
 use mirrorstep_ec2::Ec2;
-use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Release};
+use mirrorstep_ledger::{Activation, Books, CorrectedCounter, Ledger, Release};
 
 /// So many corrections are made in one call, so that it ends in its time.
 const CORRECTIONS: usize = 200;
@@ -77,7 +78,8 @@ impl ReconcileStage {
         let targets = self.ec2.targets(&self.targets).await?;
         let ours = self.ours(&targets);
         // The ledger first: a session that its assignments speak of is in EC2 by then.
-        let books = self.ledger.books().await?;
+        let mut books = self.ledger.books().await?;
+        self.find_hidden_counters(&mut books, &ours).await?;
         let sessions: Vec<Session> = self
             .ec2
             .all_sessions()
@@ -88,20 +90,20 @@ impl ReconcileStage {
         let mut plan = plan(
             &books.assignments,
             &books.loads,
+            &books.unreadable,
             &sessions,
             &ours,
             self.ledger.now(),
         );
         // A counter that is too low would let no assignment be released.
-        for CorrectedCounter { target_id, from, to } in self
-            .ledger
-            .correct_counters(&plan.suspicious, execution_arn)
-            .await?
-        {
-            tracing::error!(correction = "counter", target = %target_id, from, to, "a counter was wrong");
-            summary.counters += 1;
-        }
+        let mended = self
+            .correct_counters(&plan.suspicious, &mut summary, execution_arn)
+            .await?;
+        books.loads.extend(mended);
+        // Those of an earlier round are mended by now, or met again.
+        let before = std::mem::replace(&mut summary.unreadable, books.unreadable.len() as u64);
         let (corrections, instances, rest) = self.next_corrections(&mut plan, &mut summary).await?;
+        summary.unreadable = summary.unreadable.max(before);
         // A sensor that the ledger has never seen is counted before a session to it is taken into the ledger.
         let first_met: Vec<(TargetId, u64)> = plan
             .externals
@@ -119,7 +121,12 @@ impl ReconcileStage {
         for correction in &corrections {
             let corrected = self.correct(correction, &instances, &mut summary, execution_arn);
             match corrected.await {
-                Err(error) if error.name == ErrorName::LedgerContention => {
+                Err(error)
+                    if matches!(
+                        error.name,
+                        ErrorName::LedgerContention | ErrorName::LedgerUnreadable
+                    ) =>
+                {
                     let interface = correction.interface();
                     tracing::error!(correction = "failed", %interface, "{error}");
                     summary.failed += 1;
@@ -169,6 +176,52 @@ impl ReconcileStage {
         })
     }
 
+    /// Counters that the table's index does not show, since they do not say whose they are.
+    async fn find_hidden_counters(
+        &self,
+        books: &mut Books,
+        ours: &BTreeSet<TargetId>,
+    ) -> Result<(), StageError> {
+        let is_seen = |target: &&TargetId| {
+            books.loads.iter().any(|load| load.target_id == **target)
+                || books.unreadable.iter().any(|item| item.sensor() == Some(*target))
+        };
+        let hidden: Vec<&TargetId> = ours.iter().filter(|target| !is_seen(target)).collect();
+        let hidden = self.ledger.loads(hidden).await?;
+        books.unreadable.extend(hidden.unreadable);
+        Ok(())
+    }
+
+    /// Corrects counters. The loads of the sensors whose counter could not be read until now.
+    async fn correct_counters(
+        &self,
+        suspicious: &[TargetId],
+        summary: &mut Summary,
+        execution_arn: &str,
+    ) -> Result<Vec<SensorLoad>, StageError> {
+        let mut mended = Vec::new();
+        for corrected in self.ledger.correct_counters(suspicious, execution_arn).await? {
+            let CorrectedCounter {
+                target_id,
+                from,
+                to,
+                unreadable,
+            } = corrected;
+            match unreadable {
+                None => {
+                    tracing::error!(correction = "counter", target = %target_id, from, to, "a counter was wrong");
+                }
+                Some(unreadable) => {
+                    tracing::error!(correction = "counter", target = %target_id, to,
+                        "a counter could not be read, and was counted anew: {unreadable}");
+                    mended.push(target_id);
+                }
+            }
+            summary.counters += 1;
+        }
+        Ok(self.ledger.loads(&mended).await?.readable)
+    }
+
     /// As many corrections as one call makes, the instances of the interfaces whose sessions they adopt, and whether
     /// there are more.
     ///
@@ -183,6 +236,10 @@ impl ReconcileStage {
         let mut rest = std::mem::take(&mut plan.corrections);
         loop {
             let mut next: Vec<Correction> = rest.drain(..rest.len().min(CORRECTIONS)).collect();
+            for session in self.with_unreadable_assignment(&mut next).await? {
+                *plan.externals.entry(session.target_id).or_default() += 1;
+                summary.unreadable += 1;
+            }
             let instances = self.instances_of(&next).await?;
             let unattached = next.extract_if(.., |correction| match correction {
                 Correction::Adopt(session, None) => !instances.contains_key(session.interface_id.as_str()),
@@ -201,6 +258,30 @@ impl ReconcileStage {
                 return Ok((next, instances, !rest.is_empty()));
             }
         }
+    }
+
+    /// Takes the sessions out that are not to be adopted, since their interface has an assignment that cannot be read.
+    /// The table's index does not show it.
+    async fn with_unreadable_assignment(
+        &self,
+        corrections: &mut Vec<Correction>,
+    ) -> Result<Vec<Session>, StageError> {
+        let adopted: Vec<InterfaceId> = corrections
+            .iter()
+            .filter(|correction| matches!(correction, Correction::Adopt(_, None)))
+            .map(|correction| correction.interface().clone())
+            .collect();
+        let unreadable = self.ledger.assignments_of(&adopted).await?.unreadable;
+        let left_alone: BTreeSet<&InterfaceId> = unreadable.iter().filter_map(Unreadable::assigned).collect();
+        Ok(corrections
+            .extract_if(.., |correction| {
+                matches!(correction, Correction::Adopt(session, None) if left_alone.contains(&session.interface_id))
+            })
+            .filter_map(|correction| match correction {
+                Correction::Adopt(session, _) => Some(session),
+                _ => None,
+            })
+            .collect())
     }
 
     async fn correct(
@@ -335,7 +416,7 @@ impl ReconcileStage {
             .iter()
             .flat_map(|instance| self.interfaces_of(instance, &own))
             .collect();
-        let covered = self.covered(&wanted, &ours).await?;
+        let covered = self.covered(&wanted, &ours, &mut summary).await?;
         let mut interfaces: u64 = 0;
         let mut starting: Vec<Running> = Vec::new();
         for uncovered in wanted
@@ -353,6 +434,7 @@ impl ReconcileStage {
                 }),
             }
         }
+        summary.unreadable += instances.iter().map(senseless).sum::<u64>();
         summary.instances += instances.len() as u64;
         summary.started += starting.len() as u64;
         tracing::info!(
@@ -406,6 +488,7 @@ impl ReconcileStage {
         &self,
         wanted: &[Wanted],
         ours: &BTreeSet<TargetId>,
+        summary: &mut Summary,
     ) -> Result<BTreeSet<InterfaceId>, StageError> {
         let interfaces: Vec<InterfaceId> = wanted.iter().map(|wanted| wanted.interface_id.clone()).collect();
         let sessions = self.ec2.sessions_of(&interfaces).await?;
@@ -431,12 +514,51 @@ impl ReconcileStage {
             assignment.is_live() || refusal.is_some_and(|refusal| now < refusal.asked_again_at())
         };
         let assignments = self.ledger.assignments_of(&interfaces).await?;
+        // An execution would only fail by it. What the comparison has met is counted.
+        for interface in assignments.unreadable.iter().filter_map(unlisted) {
+            let is_met = sessions
+                .iter()
+                .any(|session| session.interface_id == *interface && ours.contains(&session.target_id));
+            summary.unreadable += u64::from(!is_met);
+        }
+        let left_alone = assignments.unreadable.iter().filter_map(Unreadable::assigned);
+        covered.extend(left_alone.cloned());
         covered.extend(
             assignments
+                .readable
                 .into_iter()
                 .filter(stands)
                 .map(|assignment| assignment.interface_id),
         );
         Ok(covered)
+    }
+}
+
+/// How many ids of an instance in EC2's answer make no sense, its own or its interfaces': each is named in the log.
+/// Nothing covers what has none, and nothing can be started for it.
+fn senseless(instance: &Instance) -> u64 {
+    let of_interfaces = instance.network_interfaces.iter();
+    let errors = of_interfaces
+        .filter_map(|interface| interface.network_interface_id.parse::<InterfaceId>().err())
+        .chain(instance.instance_id.parse::<InstanceId>().err());
+    let mut count = 0;
+    for error in errors {
+        tracing::error!(unreadable = %instance.instance_id,
+            "an instance or interface in EC2's answer makes no sense, and is left out: {error}");
+        count += 1;
+    }
+    count
+}
+
+/// The interface of an assignment that cannot be read, where the comparison does not read it.
+fn unlisted(item: &Unreadable) -> Option<&InterfaceId> {
+    match &item.stands_for {
+        StandsFor::Assignment {
+            interface_id,
+            is_released,
+            is_hidden,
+            ..
+        } if *is_released || *is_hidden => Some(interface_id),
+        _ => None,
     }
 }

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
-use mirrorstep_core::StageError;
 use mirrorstep_core::event::instance_of_event;
 use mirrorstep_core::pipeline::{Invocation, ReleasedInstance, Stage};
+use mirrorstep_core::unreadable::StandsFor;
+use mirrorstep_core::{ErrorName, StageError};
 use mirrorstep_ec2::Ec2;
-use mirrorstep_ledger::{Ledger, Release};
+use mirrorstep_ledger::{Ledger, Read, Release};
 use serde_json::Value;
 
 /// The stage, with what it needs.
@@ -31,13 +32,24 @@ impl Stage for ReleaseInstance {
     async fn run(&self, invocation: Invocation<Value>) -> Result<ReleasedInstance, StageError> {
         let Invocation { execution_arn, input } = invocation;
         let (instance_id, state) = instance_of_event(&input, &["shutting-down", "terminated"])?;
-        let live: Vec<_> = self
-            .ledger
-            .of_instance(&instance_id)
-            .await?
+        let Read {
+            readable: mut live,
+            unreadable,
+        } = self.ledger.of_instance(&instance_id).await?;
+        live.retain(mirrorstep_core::assignment::Assignment::is_live);
+        // What cannot be read fails the execution, after all others have given their places back.
+        let mut unreadable = unreadable
             .into_iter()
-            .filter(mirrorstep_core::assignment::Assignment::is_live)
-            .collect();
+            .find(|item| {
+                !matches!(
+                    item.stands_for,
+                    StandsFor::Assignment {
+                        is_released: true,
+                        ..
+                    }
+                )
+            })
+            .map(StageError::from);
         let mut answer = ReleasedInstance {
             instance_id: instance_id.clone(),
             released: Vec::new(),
@@ -45,7 +57,7 @@ impl Stage for ReleaseInstance {
         };
         if live.is_empty() {
             tracing::info!("nothing is assigned to it");
-            return Ok(answer);
+            return unreadable.map_or(Ok(answer), Err);
         }
         let ids: BTreeSet<_> = live
             .iter()
@@ -67,10 +79,12 @@ impl Stage for ReleaseInstance {
             match self
                 .ledger
                 .release(&assignment, &reason, None, &execution_arn)
-                .await?
+                .await
             {
-                Release::Released => answer.released.push(assignment.interface_id),
-                Release::Kept(_) => answer.kept.push(assignment.interface_id),
+                Ok(Release::Released) => answer.released.push(assignment.interface_id),
+                Ok(Release::Kept(_)) => answer.kept.push(assignment.interface_id),
+                Err(error) if error.name == ErrorName::LedgerUnreadable => unreadable = Some(error),
+                Err(error) => return Err(error),
             }
         }
         tracing::info!(
@@ -78,6 +92,6 @@ impl Stage for ReleaseInstance {
             kept = answer.kept.len(),
             "released"
         );
-        Ok(answer)
+        unreadable.map_or(Ok(answer), Err)
     }
 }

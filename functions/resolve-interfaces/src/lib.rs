@@ -41,7 +41,7 @@ impl Stage for ResolveInterfaces {
         if matches!(instance.state.name.as_str(), "shutting-down" | "terminated") {
             return Err(gone(&format!("is {}", instance.state.name)));
         }
-        let mut resolved = self.sort(instance_id, &instance)?;
+        let mut resolved = self.sort(instance_id, &instance);
         if let Some(only) = only {
             let is_meant = |interface: &InterfaceId| only.contains(interface);
             resolved
@@ -64,7 +64,7 @@ impl Stage for ResolveInterfaces {
 }
 
 impl ResolveInterfaces {
-    fn sort(&self, instance_id: InstanceId, instance: &Instance) -> Result<ResolvedInstance, StageError> {
+    fn sort(&self, instance_id: InstanceId, instance: &Instance) -> ResolvedInstance {
         let whose = format!("instance {instance_id}");
         let instance_name = instance
             .tags
@@ -75,12 +75,14 @@ impl ResolveInterfaces {
         let mut interfaces = Vec::new();
         let mut left_out: Vec<LeftOut> = Vec::new();
         for interface in &instance.network_interfaces {
-            let interface_id: InterfaceId = interface.network_interface_id.parse().map_err(|error| {
-                StageError::new(
-                    ErrorName::Ec2Unavailable,
-                    format!("DescribeInstances of {instance_id}: {error}"),
-                )
-            })?;
+            let interface_id: InterfaceId = match interface.network_interface_id.parse() {
+                Ok(interface_id) => interface_id,
+                Err(error) => {
+                    tracing::error!(unreadable = %instance_id,
+                        "an interface of {instance_id} in EC2's answer makes no sense, and is left out: {error}");
+                    continue;
+                }
+            };
             let verdict = reachability::consent_verdict(&interface_id, &instance.tags, &self.consent, &whose)
                 .or_else(|| reachability::type_verdict(&interface_id, &interface.interface_type));
             match verdict {
@@ -93,10 +95,10 @@ impl ResolveInterfaces {
                 }),
             }
         }
-        Ok(ResolvedInstance {
+        ResolvedInstance {
             instance_id,
             interfaces,
             left_out,
-        })
+        }
     }
 }

@@ -141,7 +141,7 @@ impl Command {
 }
 
 const STATUS_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  every interface that can be mirrored is, and the ledger agrees with EC2
+  0  every interface that can be mirrored is, the ledger agrees with EC2, and all of it can be read
   1  not so
 
 Examples:
@@ -159,7 +159,11 @@ Examples:
   mirrorstep audit --instance i-0123456789abcdef0
   mirrorstep audit eni-0123456789abcdef0-4f1c9a...       one execution as a story";
 
-const HISTORY_HELP: &str = "Examples:
+const HISTORY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
+  0  all that the ledger has of the interface can be read
+  1  not so: what can be is shown
+
+Examples:
   mirrorstep history eni-0123456789abcdef0
   mirrorstep history eni-0123456789abcdef0 --json";
 
@@ -260,7 +264,7 @@ Examples:
 
 const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  no session of the ledger's is left on the sensor
-  1  some cannot be moved, or are being placed there still: run it again
+  1  some cannot be moved, or are being placed there still: run it again; or something of the ledger cannot be read
 
 Examples:
   mirrorstep drain tmt-0123456789abcdef0 --dry-run
@@ -269,7 +273,7 @@ Examples:
 
 const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  nothing is left to even out
-  1  EC2 refuses to move some sessions
+  1  EC2 refuses to move some sessions, or something of the ledger cannot be read
 
 Examples:
   mirrorstep rebalance --dry-run
@@ -311,7 +315,7 @@ pub struct RebalanceOptions {
 
 const VERIFY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  ledger and EC2 agree, after the repair if there was one
-  1  they differ
+  1  they differ, or something of the ledger cannot be read
 
 Examples:
   mirrorstep ledger verify

@@ -8,6 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use comfy_table::ColumnConstraint;
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent};
+use mirrorstep_core::unreadable::Unreadable;
+use mirrorstep_ledger::Entry;
 use serde_json::{Value, json};
 
 use crate::audit::{before, end};
@@ -16,7 +18,6 @@ use crate::cli::HistoryOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::executions::{self, Execution, Machine, Wanted, short_name, to_the_second};
-use crate::ledger::parse;
 use crate::terminal::{Terminal, print, printable, table};
 
 /// Step Functions shows an execution for so long after its end.
@@ -27,6 +28,7 @@ const SHOWN_FOR: Duration = Duration::from_hours(90 * 24);
 struct Recorded {
     assignment: Option<Assignment>,
     events: Vec<LedgerEvent>,
+    unreadable: Vec<Unreadable>,
 }
 
 /// One line of the table.
@@ -51,8 +53,7 @@ pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCo
         interfaces: &[interface],
     };
     let executions = executions::list(&deployment, &wanted, terminal).await?;
-    let Recorded { assignment, events } = &recorded;
-    if assignment.is_none() && events.is_empty() && executions.is_empty() {
+    if recorded.is_empty() && executions.is_empty() {
         return Err(Error::NotShown {
             service: Service::DYNAMODB.name,
             what: format!("interface {interface}"),
@@ -64,7 +65,17 @@ pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCo
     } else {
         in_words(interface, &recorded, &executions)
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if recorded.unreadable.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Recorded {
+    fn is_empty(&self) -> bool {
+        self.assignment.is_none() && self.events.is_empty() && self.unreadable.is_empty()
+    }
 }
 
 /// The interface's assignment and events, as they are now.
@@ -84,12 +95,12 @@ async fn recorded(deployment: &Deployment, interface: &str) -> Result<Recorded, 
         .await
         .map_err(deployment.account.refusal(&Service::DYNAMODB, "Query"))?;
     let mut recorded = Recorded::default();
-    for item in items {
-        let sort_key = item.get("sk").and_then(|value| value.as_s().ok()).cloned();
-        match sort_key.as_deref() {
-            Some("ASSIGNMENT") => recorded.assignment = Some(parse(item)?),
-            Some(key) if key.starts_with("EVENT#") => recorded.events.push(parse(item)?),
-            _ => {}
+    for item in &items {
+        match mirrorstep_ledger::entry(item) {
+            Ok(Entry::Assignment(assignment)) => recorded.assignment = Some(assignment),
+            Ok(Entry::Event(event)) => recorded.events.push(event),
+            Ok(Entry::Load(_) | Entry::Correction(_)) => {}
+            Err(unreadable) => recorded.unreadable.push(*unreadable),
         }
     }
     recorded.events.sort_by_key(|event| event.version);
@@ -131,7 +142,11 @@ fn execution_in_words(execution: &Execution) -> String {
     }
 }
 
-fn assignment_in_words(assignment: Option<&Assignment>) -> String {
+fn assignment_in_words(recorded: &Recorded) -> String {
+    if recorded.unreadable.iter().any(|item| item.assigned().is_some()) {
+        return "its assignment cannot be read".to_owned();
+    }
+    let assignment = recorded.assignment.as_ref();
     let Some(assignment) = assignment.filter(|assignment| assignment.is_live()) else {
         return "no assignment".to_owned();
     };
@@ -186,12 +201,13 @@ fn in_words(interface: &str, recorded: &Recorded, executions: &[Execution]) -> S
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    let mut text = format!(
-        "{interface}: {}\n",
-        printable(&assignment_in_words(recorded.assignment.as_ref()))
-    );
+    let mut text = format!("{interface}: {}\n", printable(&assignment_in_words(recorded)));
     // Writing to a string does not fail.
     let _ = writeln!(text, "{table}");
+    for item in &recorded.unreadable {
+        let item = printable(&item.to_string());
+        let _ = writeln!(text, "{item}; `mirrorstep status` says how to mend it");
+    }
     text
 }
 
@@ -199,7 +215,7 @@ fn in_json(interface: &str, recorded: &Recorded, executions: &[Execution]) -> St
     let executions: Vec<Value> = executions.iter().rev().map(Execution::in_json).collect();
     json!({
         "interfaceId": interface, "assignment": recorded.assignment, "events": recorded.events,
-        "executions": executions,
+        "executions": executions, "unreadable": recorded.unreadable,
     })
     .to_string()
 }

@@ -1,15 +1,17 @@
 //! Whether the ledger agrees with itself and with EC2.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::TrafficMirrorSession;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
-use serde::de::DeserializeOwned;
+use mirrorstep_core::unreadable::Unreadable;
+use mirrorstep_ledger::{Correction, Entry};
 
 use crate::aws::{Account, Service};
 use crate::error::Error;
+use crate::unreadable::Recounted;
 
 /// What the ledger holds.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,10 @@ pub struct Ledger {
     pub loads: BTreeMap<String, SensorLoad>,
     /// What happened to each interface's assignment, in order.
     pub events: BTreeMap<String, Vec<LedgerEvent>>,
+    /// What cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// The counters that could not be read once, and were counted anew.
+    pub recounted: Vec<Recounted>,
 }
 
 /// A session in EC2.
@@ -44,6 +50,13 @@ pub struct Audit {
     pub sessions: Vec<Session>,
     /// Where they differ, in words.
     pub disagreements: Vec<String>,
+}
+
+impl Audit {
+    /// Whether both sides agree, and all of the ledger can be read.
+    pub fn is_well(&self) -> bool {
+        self.disagreements.is_empty() && self.ledger.unreadable.is_empty()
+    }
 }
 
 /// Reads both sides until they agree, or for `patience`: EC2 shows a new session only after a while. The
@@ -91,8 +104,14 @@ pub fn unexplained(ledger: &Ledger) -> Vec<String> {
         .copied()
         .chain(ledger.events.keys().map(String::as_str))
         .collect();
+    // What is not whole cannot be compared, and is told by itself.
+    let broken: BTreeSet<&str> = ledger
+        .unreadable
+        .iter()
+        .filter_map(|item| item.pk.strip_prefix("ENI#"))
+        .collect();
     let mut found = Vec::new();
-    for interface in interfaces {
+    for interface in interfaces.difference(&broken).copied() {
         let events = ledger.events.get(interface).map_or(&[][..], Vec::as_slice);
         let mut folded: Result<Option<Assignment>, _> = Ok(None);
         for event in events {
@@ -154,9 +173,16 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
             ));
         }
     }
+    // What is known of the place of an assignment that cannot be read is counted, and no more is said of it.
+    let broken: BTreeSet<&str> = ledger
+        .unreadable
+        .iter()
+        .filter_map(|item| Some(item.assigned()?.as_str()))
+        .collect();
     for session in sessions
         .iter()
         .filter(|session| targets.contains(&session.target_id))
+        .filter(|session| !broken.contains(session.interface_id.as_str()))
     {
         let own = of_interface.get(session.interface_id.as_str());
         if !own.is_some_and(|assignment| is_of(session, assignment)) {
@@ -170,6 +196,14 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
     for assignment in &live {
         *counted.entry(assignment.target_id.as_str()).or_default() += 1;
     }
+    for target in ledger.unreadable.iter().filter_map(Unreadable::held_on) {
+        *counted.entry(target.as_str()).or_default() += 1;
+    }
+    let uncounted: BTreeSet<&str> = ledger
+        .unreadable
+        .iter()
+        .filter_map(|item| Some(item.sensor()?.as_str()))
+        .collect();
     let named = targets
         .iter()
         .map(String::as_str)
@@ -177,7 +211,7 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
     for target in named.chain(counted.keys().copied()).collect::<BTreeSet<_>>() {
         let recorded = ledger.loads.get(target).map_or(0, |load| load.sessions);
         let assigned = counted.get(target).copied().unwrap_or_default();
-        if recorded != assigned {
+        if recorded != assigned && !uncounted.contains(target) {
             found.push(format!(
                 "the counter of {target} is {recorded}, and it has {assigned} live assignments"
             ));
@@ -210,24 +244,18 @@ pub async fn read(account: &Account, table: &str) -> Result<Ledger, Error> {
         .await
         .map_err(account.refusal(&Service::DYNAMODB, "Scan"))?;
     let mut ledger = Ledger::default();
-    for item in items {
-        let sort_key = item
-            .get("sk")
-            .and_then(|value| value.as_s().ok())
-            .map(String::as_str);
-        match sort_key {
-            Some("ASSIGNMENT") => ledger.assignments.push(parse(item)?),
-            Some("LOAD") => {
-                let load: SensorLoad = parse(item)?;
+    for item in &items {
+        match mirrorstep_ledger::entry(item) {
+            Ok(Entry::Assignment(assignment)) => ledger.assignments.push(assignment),
+            Ok(Entry::Load(load)) => {
                 ledger.loads.insert(load.target_id.to_string(), load);
             }
-            // A sensor's own events are corrections of its counter.
-            Some(key) if key.starts_with("EVENT#") && is_of_interface(&item) => {
-                let event: LedgerEvent = parse(item)?;
+            Ok(Entry::Event(event)) => {
                 let events = ledger.events.entry(event.interface_id.to_string()).or_default();
                 events.push(event);
             }
-            _ => {}
+            Ok(Entry::Correction(correction)) => ledger.recounted.extend(recounted(item, correction)),
+            Err(unreadable) => ledger.unreadable.push(*unreadable),
         }
     }
     for events in ledger.events.values_mut() {
@@ -236,24 +264,13 @@ pub async fn read(account: &Account, table: &str) -> Result<Ledger, Error> {
     Ok(ledger)
 }
 
-fn is_of_interface(item: &std::collections::HashMap<String, AttributeValue>) -> bool {
-    let key = item.get("pk").and_then(|value| value.as_s().ok());
-    key.is_some_and(|key| key.starts_with("ENI#"))
-}
-
-/// An item of the ledger in its own type.
-pub(crate) fn parse<T: DeserializeOwned>(
-    item: std::collections::HashMap<String, AttributeValue>,
-) -> Result<T, Error> {
-    let key = item
-        .get("pk")
-        .and_then(|value| value.as_s().ok())
-        .cloned()
-        .unwrap_or_default();
-    serde_dynamo::from_item(item).map_err(|error| Error::Unreadable {
-        what: format!("the ledger's item {key}"),
-        cause: error.to_string(),
-        next: "the functions and this program must be built from the same checkout",
+fn recounted(item: &HashMap<String, AttributeValue>, correction: Correction) -> Option<Recounted> {
+    let key = |name| Some(item.get(name)?.as_s().ok()?.clone());
+    Some(Recounted {
+        pk: key("pk")?,
+        sk: key("sk")?,
+        item: correction.unreadable.clone()?,
+        correction,
     })
 }
 
@@ -308,7 +325,7 @@ mod tests {
         Ledger {
             assignments,
             loads: BTreeMap::from([(TARGET.to_owned(), load)]),
-            events: BTreeMap::new(),
+            ..Ledger::default()
         }
     }
 

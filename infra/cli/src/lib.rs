@@ -33,11 +33,13 @@ pub mod reconcile;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod senseless;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
 pub mod terminal;
 pub mod trigger;
+pub mod unreadable;
 pub mod verify;
 pub mod watch;
 pub mod world;
@@ -55,6 +57,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// directory that it ran in is gone.
 pub fn run(cli: &Cli) -> ExitCode {
     let terminal = Terminal::new();
+    senseless::listen();
     let result = match &cli.command {
         Command::Explain(options) => on_runtime(explain::run(options, &terminal)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),

@@ -17,7 +17,8 @@ use mirrorstep_core::assignment::{
 use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::explain::{Question, explain};
 use mirrorstep_core::snapshot::Snapshot;
-use mirrorstep_core::{Clock, InterfaceId, SessionId, TargetId};
+use mirrorstep_core::unreadable::Unreadable;
+use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, TargetId};
 use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
 use serde_json::{Value, json};
@@ -105,6 +106,8 @@ struct Mover<'a> {
     refused: Stuck,
     /// How many moves EC2 has turned down, for the sensor's sake or for the session's.
     turned_down: usize,
+    /// What of the ledger cannot be read.
+    unreadable: Vec<Unreadable>,
 }
 
 /// Stops new placements on a sensor, and moves its sessions away.
@@ -129,7 +132,7 @@ pub async fn drain_in(
     let mut mover = Mover::new(place, question, dry_run, terminal);
     mover.meet_sensors().await?;
     let known = mover.books().await?.1.contains_key(sensor);
-    if !known {
+    if !known && mover.unreadable.iter().all(|item| item.sensor() != Some(sensor)) {
         return Err(Error::NotShown {
             service: Service::DYNAMODB.name,
             what: format!("sensor {sensor}"),
@@ -143,7 +146,7 @@ pub async fn drain_in(
         let would = if dry_run { "would take" } else { "takes" };
         let told = if options.json {
             let left = mover.left_on(sensor, &Stuck::new()).await?;
-            in_json(options, &Done::default(), &left)
+            in_json(options, &Done::default(), &left, &mover.unreadable)
         } else {
             format!("{sensor} {would} new sessions again")
         };
@@ -167,7 +170,7 @@ pub async fn drain_in(
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     };
     let told = if options.json {
-        in_json(options, &done, &left)
+        in_json(options, &done, &left, &mover.unreadable)
     } else {
         let mut lines = vec![format!(
             "{sensor}: {}, {} cannot be",
@@ -175,6 +178,7 @@ pub async fn drain_in(
             done.stuck.len()
         )];
         lines.extend(reasons(&done.stuck));
+        lines.extend(left_out(&mover.unreadable));
         if !left.is_nothing() {
             lines.push(format!("- {}: run it again", left.under_way()));
         }
@@ -186,15 +190,15 @@ pub async fn drain_in(
         }
         lines.join("\n")
     };
-    let is_done = done.stuck.is_empty() && (dry_run || left.is_nothing());
+    let is_done = done.stuck.is_empty() && mover.unreadable.is_empty() && (dry_run || left.is_nothing());
     Ok((told, status(is_done)))
 }
 
-fn in_json(options: &DrainOptions, done: &Done, left: &Left) -> String {
+fn in_json(options: &DrainOptions, done: &Done, left: &Left, unreadable: &[Unreadable]) -> String {
     json!({
         "dryRun": options.dry_run, "sensor": options.target, "moved": done.moved,
         "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
-        "reserved": left.reserved, "external": left.external,
+        "reserved": left.reserved, "external": left.external, "unreadable": unreadable,
     })
     .to_string()
 }
@@ -247,15 +251,17 @@ pub async fn rebalance_in(
         json!({
             "dryRun": options.dry_run, "moved": done.moved, "sensors": sensors,
             "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
+            "unreadable": mover.unreadable,
         })
         .to_string()
     } else {
         let mut lines = vec![sessions_moved(done.moved.len(), options.dry_run)];
         lines.extend(reasons(&done.stuck));
+        lines.extend(left_out(&mover.unreadable));
         lines.extend(loads.map(|(target, sessions)| format!("- {target}: {}", counted(sessions, "session"))));
         lines.join("\n")
     };
-    Ok((told, status(done.stuck.is_empty())))
+    Ok((told, status(done.stuck.is_empty() && mover.unreadable.is_empty())))
 }
 
 fn status(all_done: bool) -> ExitCode {
@@ -271,6 +277,16 @@ fn reasons(stuck: &Stuck) -> impl Iterator<Item = String> {
     stuck
         .iter()
         .map(|(interface, reason)| format!("- {interface}: {}", printable(reason)))
+}
+
+/// A line for each item of the ledger that cannot be read.
+fn left_out(unreadable: &[Unreadable]) -> impl Iterator<Item = String> {
+    unreadable.iter().map(|item| {
+        format!(
+            "- left out: {}; `mirrorstep status` says how to mend it",
+            printable(&item.to_string())
+        )
+    })
 }
 
 fn counted(count: impl TryInto<u64>, what: &str) -> String {
@@ -297,6 +313,7 @@ impl<'a> Mover<'a> {
             met: BTreeMap::new(),
             refused: Stuck::new(),
             turned_down: 0,
+            unreadable: Vec::new(),
         }
     }
 
@@ -304,7 +321,11 @@ impl<'a> Mover<'a> {
     /// sessions that EC2 shows for them.
     async fn meet_sensors(&mut self) -> Result<(), Error> {
         let (_, known) = self.books().await?;
-        let is_unknown = |id: &str| id.parse().ok().filter(|id: &TargetId| !known.contains_key(id));
+        let is_unknown = |id: &str| {
+            id.parse().ok().filter(|id: &TargetId| {
+                !known.contains_key(id) && self.unreadable.iter().all(|item| item.sensor() != Some(id))
+            })
+        };
         let ec2 = &self.account.ec2;
         let shown = match &self.question.targets {
             Some(ours) => {
@@ -335,8 +356,9 @@ impl<'a> Mover<'a> {
     }
 
     /// The active assignments that may be moved, by interface, and the sensors' loads.
-    async fn books(&self) -> Result<(Vec<Assignment>, BTreeMap<TargetId, SensorLoad>), Error> {
+    async fn books(&mut self) -> Result<(Vec<Assignment>, BTreeMap<TargetId, SensorLoad>), Error> {
         let books = self.ledger.books().await?;
+        self.unreadable = books.unreadable;
         let mut active: Vec<_> = books
             .assignments
             .into_iter()
@@ -355,25 +377,32 @@ impl<'a> Mover<'a> {
     /// What is on a sensor. Its counter and the assignments are read consistently; of one that the index does not show
     /// yet the counter tells, and it is as good as under way.
     async fn left_on(&self, sensor: &TargetId, stuck: &Stuck) -> Result<Left, Error> {
-        let shown = self.ledger.books().await?.assignments.into_iter();
+        let books = self.ledger.books().await?;
+        // No move gives such a place back.
+        let held = books
+            .unreadable
+            .iter()
+            .filter(|item| item.held_on() == Some(sensor));
+        let held = held.count();
+        let shown = books.assignments.into_iter();
         let shown: Vec<InterfaceId> = shown
             .filter(|assignment| assignment.is_live() && assignment.target_id == *sensor)
             .map(|assignment| assignment.interface_id)
             .collect();
-        let mut on_it = self.ledger.assignments_of(&shown).await?;
+        let mut on_it = self.ledger.assignments_of(&shown).await?.readable;
         on_it.retain(|assignment| {
             assignment.state == AssignmentState::Active && assignment.target_id == *sensor
         });
-        let load = self.ledger.load(sensor).await?;
+        let load = self.ledger.loads([sensor]).await?.readable;
         let (sessions, external) = load
-            .as_ref()
+            .first()
             .or_else(|| self.met.get(sensor))
             .map_or((0, 0), |load| (load.sessions, load.external));
         let movable = on_it.iter().filter(|assignment| {
             !stuck.contains_key(&assignment.interface_id) && !self.is_gone(&assignment.interface_id)
         });
         Ok(Left {
-            reserved: sessions.saturating_sub(on_it.len() as u64),
+            reserved: sessions.saturating_sub((on_it.len() + held) as u64),
             // What would be moved is not in the way.
             movable: if self.dry_run { 0 } else { movable.count() },
             external,
@@ -614,9 +643,16 @@ impl<'a> Mover<'a> {
 
     /// One move: false where something has changed meanwhile, the other sensor has no room, or EC2 refuses.
     async fn carry_out(&mut self, Move { assignment, to }: &Move) -> Result<bool, Error> {
-        match self.ledger.move_to(assignment, to, WHO).await? {
-            Some(moved) => self.in_ec2(&moved).await,
-            None => Ok(false),
+        match self.ledger.move_to(assignment, to, WHO).await {
+            Ok(Some(moved)) => self.in_ec2(&moved).await,
+            Ok(None) => Ok(false),
+            Err(error) if error.name == ErrorName::LedgerUnreadable => {
+                self.refused
+                    .insert(assignment.interface_id.clone(), error.message);
+                self.turned_down += 1;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -661,7 +697,7 @@ impl<'a> Mover<'a> {
 
     /// Takes a move back in the ledger, to where EC2 shows the session.
     async fn back(
-        &self,
+        &mut self,
         moved: &Assignment,
         left_alone: Option<&LeftAlone>,
         reason: &str,
@@ -679,9 +715,14 @@ impl<'a> Mover<'a> {
             })
             .and_then(|shown| shown.traffic_mirror_target_id.parse().ok());
         if let Some(back) = back {
-            self.ledger
-                .move_back(moved, &back, left_alone, reason, WHO)
-                .await?;
+            let done = self.ledger.move_back(moved, &back, left_alone, reason, WHO).await;
+            match done {
+                // It is moved in EC2 when the sensor's counter can be read.
+                Err(error) if error.name == ErrorName::LedgerUnreadable => {
+                    self.refused.insert(moved.interface_id.clone(), error.message);
+                }
+                done => _ = done?,
+            }
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_core::snapshot::Snapshot;
-use mirrorstep_core::{ErrorName, InterfaceId, TargetId, collect as needed};
+use mirrorstep_core::unreadable::Unreadable;
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, TargetId, collect as needed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,7 +23,9 @@ use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::ledger::{self, Audit, Ledger, Session};
+use crate::senseless;
 use crate::trigger::running;
+use crate::unreadable::{Finding, findings};
 
 /// How late EC2 may be before a difference is one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +53,10 @@ pub struct Overview {
     pub interfaces: Vec<Interface>,
     /// Where the ledger and EC2 differ, in words. A change of the last seconds may be among it.
     pub differences: Vec<String>,
+    /// What of the ledger cannot be read, or could not until lately.
+    pub unreadable: Vec<Finding>,
+    /// What of EC2's answers makes no sense and is left out, in words.
+    pub senseless: Vec<String>,
 }
 
 /// A sensor.
@@ -122,9 +129,11 @@ pub enum Coverage {
 }
 
 impl Overview {
-    /// Nothing that could be mirrored is not, and the ledger agrees with EC2.
+    /// Nothing that could be mirrored is not, the ledger agrees with EC2, and all of it can be read.
     pub fn is_well(&self) -> bool {
         self.differences.is_empty()
+            && self.unreadable.is_empty()
+            && self.senseless.is_empty()
             && self
                 .interfaces
                 .iter()
@@ -136,7 +145,8 @@ impl Overview {
         json!({
             "ok": self.is_well(), "coverage": self.coverage(), "at": self.at, "stack": self.stack,
             "place": self.place, "sensors": self.sensors, "interfaces": self.interfaces,
-            "differences": self.differences,
+            "differences": self.differences, "unreadable": self.unreadable,
+            "senseless": self.senseless,
         })
     }
 
@@ -243,6 +253,8 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
         sensors: sensors(account, &shown, &audit, configured(&targets)).await?,
         interfaces: Vec::new(),
         differences: Vec::new(),
+        unreadable: findings(&audit.ledger, &deployment.outputs.ledger_table, Timestamp::now()),
+        senseless: Vec::new(),
     };
     let survey = Survey::new(deployment, &shown, &audit)?;
     for instance in &instances {
@@ -255,6 +267,7 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
         .interfaces
         .sort_by(|one, other| (one.state, &one.interface_id).cmp(&(other.state, &other.interface_id)));
     overview.differences = audit.disagreements;
+    overview.senseless = senseless::met();
     Ok((overview, audit.ledger))
 }
 
@@ -379,6 +392,8 @@ struct Survey<'a> {
     sensors_own: BTreeSet<&'a str>,
     sessions: HashMap<&'a str, &'a Session>,
     assignments: HashMap<&'a str, &'a Assignment>,
+    /// The assignments that cannot be read.
+    unreadable: HashMap<&'a str, &'a Unreadable>,
     consent: Consent,
 }
 
@@ -412,6 +427,12 @@ impl<'a> Survey<'a> {
                 .assignments
                 .iter()
                 .map(|assignment| (assignment.interface_id.as_str(), assignment))
+                .collect(),
+            unreadable: audit
+                .ledger
+                .unreadable
+                .iter()
+                .filter_map(|item| Some((item.assigned()?.as_str(), item)))
                 .collect(),
             consent: Consent::from(&settings)?,
         })
@@ -461,6 +482,12 @@ impl<'a> Survey<'a> {
         interface_type: &str,
         description: Option<&NetworkInterface>,
     ) -> (Coverage, Option<String>) {
+        let senseless =
+            (id.parse::<InterfaceId>().err()).or_else(|| instance.instance_id.parse::<InstanceId>().err());
+        if let Some(error) = senseless {
+            let reason = format!("EC2's answer makes no sense: {error}");
+            return (Coverage::Uncovered, Some(reason));
+        }
         let left_out = id.parse::<InterfaceId>().ok().and_then(|id| {
             let own = description.map_or(&[][..], |description| &description.tag_set);
             consent_verdict(&id, &instance.tags, &self.consent, "its instance")
@@ -476,6 +503,9 @@ impl<'a> Survey<'a> {
         });
         if let Some(left_out) = left_out {
             return told(left_out);
+        }
+        if let Some(item) = self.unreadable.get(id) {
+            return (Coverage::Uncovered, Some(item.to_string()));
         }
         match self.assignments.get(id) {
             Some(assignment) if assignment.state == AssignmentState::Reserved => (

@@ -98,6 +98,9 @@ fn meaning(name: &str) -> &str {
         "secondSessions" => "second sessions to our targets on one interface were left alone: look at them",
         "unattached" => "sessions of interfaces that are attached to no instance were left alone",
         "left" => "corrections are left for the next time",
+        "unreadable" => {
+            "things that cannot be read were left alone: `mirrorstep status` names them and how to mend them"
+        }
         "failed" => "corrections failed: the function's log says why",
         "instances" => "running instances were looked through",
         "started" => "instances with an uncovered interface were put on the bus",

@@ -8,6 +8,7 @@ use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::overview::{Coverage, Overview, observe};
 use crate::terminal::{Terminal, print, printable, table};
+use crate::unreadable;
 
 /// How many interfaces are listed that are not mirrored. `--json` lists all.
 const LISTED: usize = 50;
@@ -95,6 +96,16 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
         }
     }
     writeln!(out)?;
+    if !overview.unreadable.is_empty() {
+        writeln!(
+            out,
+            "Of the ledger this cannot be read, or could not until lately. It is left out; all else goes on:\n{}\n",
+            unreadable::in_words(&overview.unreadable)
+        )?;
+    }
+    for senseless in &overview.senseless {
+        writeln!(out, "- {}", printable(senseless))?;
+    }
     if overview.differences.is_empty() {
         writeln!(out, "Ledger and EC2 agree")?;
     } else {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::VerifyOptions;
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::ledger::{self, Audit};
 use crate::reconcile;
 use crate::terminal::{Terminal, print};
+use crate::unreadable::{self, Finding};
 
 /// How late EC2 may be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,19 +24,22 @@ pub async fn run(options: &VerifyOptions, terminal: &Terminal) -> Result<ExitCod
     let deployment = Deployment::find(&options.deployment).await?;
     let mut audit = look(&deployment, PATIENCE, terminal).await?;
     let mut repair = Value::Null;
-    if options.repair && !audit.disagreements.is_empty() {
+    if options.repair && !audit.is_well() {
         let before = std::mem::take(&mut audit.disagreements);
-        terminal.line(&differences(&before));
+        if !before.is_empty() {
+            terminal.line(&differences(&before));
+        }
         let summary = reconcile::to_its_end(&deployment, terminal).await?;
         audit = look(&deployment, PATIENCE_AFTER_REPAIR, terminal).await?;
         repair = json!({"differences": before, "summary": summary});
     }
+    let findings = findings(&deployment, &audit);
     print(&if options.json {
-        in_json(&audit, &repair)
+        in_json(&audit, &findings, &repair)
     } else {
-        in_words(&audit, options)
+        in_words(&audit, &findings, options)
     })?;
-    Ok(if audit.disagreements.is_empty() {
+    Ok(if audit.is_well() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -48,16 +53,25 @@ async fn look(deployment: &Deployment, patience: Duration, terminal: &Terminal) 
     ledger::audit(account, table, &ours, &[], patience).await
 }
 
+/// What cannot be read now.
+fn findings(deployment: &Deployment, audit: &Audit) -> Vec<Finding> {
+    let mut findings =
+        unreadable::findings(&audit.ledger, &deployment.outputs.ledger_table, Timestamp::now());
+    findings.retain(|finding| finding.mended_at.is_none());
+    findings
+}
+
 fn differences(differ: &[String]) -> String {
     let lines: Vec<_> = differ.iter().map(|text| format!("- {text}")).collect();
     format!("Ledger and EC2 differ:\n{}", lines.join("\n"))
 }
 
-fn in_json(audit: &Audit, repair: &Value) -> String {
+fn in_json(audit: &Audit, findings: &[Finding], repair: &Value) -> String {
     let Looked { live, events } = Looked::at(audit);
     let mut told = json!({
-        "agree": audit.disagreements.is_empty(), "sensors": audit.ledger.loads.len(), "assignments": live,
+        "agree": audit.is_well(), "sensors": audit.ledger.loads.len(), "assignments": live,
         "events": events, "sessions": audit.sessions.len(), "differences": audit.disagreements,
+        "unreadable": findings,
     });
     if !repair.is_null() {
         told["repair"] = repair.clone();
@@ -65,22 +79,33 @@ fn in_json(audit: &Audit, repair: &Value) -> String {
     told.to_string()
 }
 
-fn in_words(audit: &Audit, options: &VerifyOptions) -> String {
+fn in_words(audit: &Audit, findings: &[Finding], options: &VerifyOptions) -> String {
     let Looked { live, events } = Looked::at(audit);
     let looked_at = format!(
         "{live} live assignments to {} sensors, {events} events, {} sessions in EC2",
         audit.ledger.loads.len(),
         audit.sessions.len()
     );
+    let unreadable = if findings.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "\nWhat cannot be read is left out:\n{}",
+            unreadable::in_words(findings)
+        )
+    };
     if audit.disagreements.is_empty() {
-        return format!("{looked_at}: they agree");
+        return format!("{looked_at}: they agree{unreadable}");
     }
     let next = if options.repair {
         "Reconcile has run: what still differs changes again, or needs a person's look."
     } else {
         "`--repair` runs the state machine reconcile to put it right."
     };
-    format!("{looked_at}\n{}\n{next}", differences(&audit.disagreements))
+    format!(
+        "{looked_at}\n{}\n{next}{unreadable}",
+        differences(&audit.disagreements)
+    )
 }
 
 /// What an audit has looked at.

@@ -625,6 +625,48 @@ async fn an_interfaces_events_and_executions_are_in_one_table() {
 }
 
 #[tokio::test]
+async fn what_of_an_interface_cannot_be_read_is_named_and_the_rest_is_told() {
+    let by = execution_arn("mirror-interface", &mirrored_name());
+    let event = |version: u64, change: Value| {
+        json!({
+            "pk": format!("ENI#{MIRRORED}"), "sk": format!("EVENT#{version:010}"), "interfaceId": MIRRORED,
+            "version": version, "at": "2026-01-01T00:00:00Z", "executionArn": by, "change": change,
+        })
+    };
+    let key = json!({"pk": format!("ENI#{MIRRORED}"), "sk": "ASSIGNMENT"});
+    let sound = merged(assignment(), key.clone());
+    let spoilt = merged(sound.clone(), json!({"version": "three"}));
+    let activated = json!({"kind": "activated", "sessionId": "tms-00000000000000001"});
+    let exploded = event(1, json!({"kind": "exploded"}));
+    for (assignment, words) in [
+        (sound, format!("active on {UNROUTED}")),
+        (spoilt, "its assignment cannot be read".to_owned()),
+    ] {
+        let mut world = world(now());
+        world.ledger = vec![exploded.clone(), event(2, activated.clone()), assignment];
+        let aws = Aws::with(world).await;
+        let text = aws.answer(&["history", MIRRORED], 1).await;
+        for words in [
+            words.as_str(),
+            "active as tms-00000000000000001",
+            "execution ended: created",
+            "EVENT#0000000001",
+            "change.kind is {\"S\":\"exploded\"}, expected reserved, activated",
+            "`mirrorstep status` says how to mend it",
+        ] {
+            assert!(text.contains(words), "{words}:\n{text}");
+        }
+        let answer = aws.answer(&["history", MIRRORED, "--json"], 1).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let unreadable = answer["unreadable"].as_array().unwrap();
+        let named = |attribute: &str| unreadable.iter().any(|item| item["attribute"] == attribute);
+        assert!(named("change.kind"), "{answer}");
+        assert_eq!(named("version"), answer["assignment"].is_null(), "{answer}");
+        assert_eq!(answer["events"].as_array().unwrap().len(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said_in_one_line() {
     let aws = Aws::with(world(now())).await;
     aws.refused(&["audit", "nobody"], 3, &["Step Functions", "execution nobody"])

@@ -124,6 +124,19 @@ impl Stack {
         })
     }
 
+    /// Runs a line of a shell as a person does who has this stack's environment, the AWS CLI and the command at hand.
+    pub fn shell(&self, line: &str) -> Output {
+        let places = [self.fact("aws"), &mirrorstep().get_program().to_string_lossy()]
+            .map(|program| PathBuf::from(program).parent().map(PathBuf::from))
+            .into_iter()
+            .flatten();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(places.chain(std::env::split_paths(&path))).expect("a path");
+        let mut command = Command::new("sh");
+        self.set_environment_of(command.args(["-c", line]).env("PATH", path));
+        command.output().expect("a shell runs")
+    }
+
     fn aws_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.fact("aws"));
         self.set_environment_of(command.args(arguments).args(["--output", "json"]));

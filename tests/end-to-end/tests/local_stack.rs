@@ -175,6 +175,7 @@ fn events_replays_mistakes_and_the_budget_on_a_running_stack() {
     throttled_calls_are_made_again_and_told(&stack, &single);
     a_permission_that_is_missing_is_named(&stack, &single);
     a_sensor_is_drained_and_the_loads_are_evened_out(&stack, &single);
+    what_cannot_be_read_is_left_out_named_and_mended(&stack, &single);
 }
 
 /// Waits until every execution has ended, those that the stack's own instances caused among them.
@@ -810,4 +811,137 @@ fn what_is_not_there_is_said_by_the_exit_code(stack: &Stack) {
     let usage = stack.run(&["trigger"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&usage.stderr).contains("--all"));
+}
+
+/// Writes an item over, or a new one: as DynamoDB's JSON.
+fn plant(stack: &Stack, item: &Value) {
+    let table = stack.facts["ledgerTable"].as_str().unwrap();
+    let item = item.to_string();
+    stack.aws(&["dynamodb", "put-item", "--table-name", table, "--item", &item]);
+}
+
+/// Somebody writes ten things into the ledger that do not belong there.
+fn what_cannot_be_read_is_left_out_named_and_mended(stack: &Stack, pattern: &Value) {
+    let table = stack.facts["ledgerTable"].as_str().unwrap();
+    let answer = stack.aws(&["dynamodb", "scan", "--table-name", table, "--consistent-read"]);
+    let items = answer["Items"].as_array().unwrap();
+    let key = |item: &Value| {
+        let text = |name: &str| item[name]["S"].as_str().unwrap().to_owned();
+        (text("pk"), text("sk"))
+    };
+    let assignments: Vec<&Value> = items
+        .iter()
+        .filter(|item| item["sk"]["S"] == "ASSIGNMENT" && item["state"]["S"] == "active")
+        .collect();
+    // The pattern's zone keeps a sensor that can be picked.
+    let mine = &pattern["NetworkInterfaces"][0]["NetworkInterfaceId"];
+    let my_sensor = assignments
+        .iter()
+        .find(|item| item["interfaceId"]["S"] == *mine)
+        .unwrap()["targetId"]
+        .clone();
+    let counters: Vec<&Value> = items
+        .iter()
+        .filter(|item| item["sk"]["S"] == "LOAD" && item["targetId"] != my_sensor)
+        .collect();
+    assert!(assignments.len() >= 6 && counters.len() >= 4, "{items:?}");
+    let spoilt = |item: &Value, attribute: &str, value: Value| {
+        let mut item = item.clone();
+        let attributes = item.as_object_mut().unwrap();
+        attributes.remove(attribute);
+        if !value.is_null() {
+            attributes.insert(attribute.to_owned(), value);
+        }
+        item
+    };
+    let event_of = |assignment: &Value| {
+        let is_first =
+            |item: &&Value| item["pk"] == assignment["pk"] && item["sk"]["S"] == "EVENT#0000000001";
+        items.iter().find(is_first).unwrap().clone()
+    };
+    let mut exploded = event_of(assignments[3]);
+    exploded["change"]["M"]["kind"] = json!({"S": "exploded"});
+    let planted = [
+        spoilt(assignments[0], "version", json!({"S": "2"})),
+        spoilt(assignments[1], "state", json!({"S": "lost"})),
+        spoilt(assignments[2], "clientToken", Value::Null),
+        exploded,
+        spoilt(counters[0], "sessions", json!({"S": "three"})),
+        spoilt(counters[1], "external", Value::Null),
+        spoilt(counters[2], "draining", json!({"S": "no"})),
+        spoilt(counters[3], "sessions", json!({"N": "-2.5"})),
+        json!({"pk": {"S": "SENSOR#sensor-1"}, "sk": {"S": "LOAD"}, "targetId": {"S": "tmt-0000000000000000f"}}),
+        json!({"pk": {"S": "NOTES"}, "sk": {"S": "it's mine"}, "text": {"SS": ["not", "the ledger's"]}}),
+    ];
+    for item in &planted {
+        plant(stack, item);
+    }
+    let mut keys: BTreeSet<_> = planted.iter().map(key).collect();
+    let (gap, first) = key(&event_of(assignments[4]));
+    let first_event = json!({"pk": {"S": gap}, "sk": {"S": first}}).to_string();
+    stack.aws(&[
+        "dynamodb",
+        "delete-item",
+        "--table-name",
+        table,
+        "--key",
+        &first_event,
+    ]);
+
+    let (_, created) = run_instance_like(stack, pattern);
+    assert_eq!(outcomes(std::slice::from_ref(&created)), ["created"], "{created}");
+    let summary = stack.reconcile();
+    assert_eq!(
+        (&summary["counters"], &summary["failed"], &summary["adopted"]),
+        (&json!(4), &Value::Null, &Value::Null),
+        "{summary}"
+    );
+    // Three assignments, four counters, and a stray item that the index shows.
+    assert_eq!(summary["unreadable"], 8, "{summary}");
+    assert_eq!(stack.reconcile()["unreadable"], 4);
+
+    let status = stack.mirrorstep(&["status", "--json"]);
+    assert_eq!(status["ok"], false, "{status}");
+    let found = status["unreadable"].as_array().unwrap();
+    // The first event that cannot follow.
+    keys.insert((gap, "EVENT#0000000002".to_owned()));
+    let named = |item: &Value| {
+        let text = |name: &str| item[name].as_str().unwrap().to_owned();
+        (text("pk"), text("sk"))
+    };
+    assert_eq!(found.iter().map(named).collect::<BTreeSet<_>>(), keys, "{status}");
+    let words = stack.run(&["status"]);
+    assert_eq!(words.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&words.stdout);
+    for (pk, sk) in &keys {
+        assert!(words.contains(&format!("{pk} {sk}")), "{pk} {sk}:\n{words}");
+    }
+    let verified = stack.run(&["ledger", "verify", "--json"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let line = stack.until("the log lines that the metric counts", || {
+        let lines = stack.log_lines();
+        lines.into_iter().find(|line| line["unreadable"].is_string())
+    });
+    assert_eq!(line["level"], "ERROR", "{line}");
+
+    // What is said to mend it mends it, to the letter.
+    for finding in found {
+        let command = finding["mend"].as_str().unwrap().split('`').nth(1).unwrap();
+        let done = stack.shell(command);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{command}: {said}");
+    }
+    let status = stack.mirrorstep(&["status", "--json"]);
+    assert_eq!(
+        (&status["unreadable"], &status["differences"]),
+        (&json!([]), &json!([])),
+        "{status}"
+    );
+    let verified = stack.run(&["ledger", "verify"]);
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
 }

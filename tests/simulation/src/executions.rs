@@ -276,12 +276,13 @@ impl StepFunctions {
 
 /// Errors that no execution may fail with here: a definition deals with them, or a person would have to act, though all
 /// settings are right and everything is allowed.
-const NEVER: [&str; 14] = [
+const NEVER: [&str; 15] = [
     "AccessDenied",
     "InstanceNotFound",
     "InterfaceNotReady",
     "InvalidConfiguration",
     "InvalidEvent",
+    "LedgerUnreadable",
     "QuotaExceeded",
     "ReservationStale",
     "SessionRefused",

@@ -159,6 +159,34 @@ impl Dynamo {
         http_client_fn(move |_, _| connector.clone())
     }
 
+    /// Somebody writes an item by hand, whatever it is: as DynamoDB's JSON.
+    pub fn plant(&self, item: &Value) {
+        let request = json!({"TableName": TABLE, "Item": item});
+        self.database
+            .put_item(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the item can be written");
+    }
+
+    /// Somebody deletes an item by hand.
+    pub fn delete(&self, pk: &str, sk: &str) {
+        let request = json!({"TableName": TABLE, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}});
+        self.database
+            .delete_item(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the item can be deleted");
+    }
+
+    /// The item of this key as DynamoDB's JSON.
+    pub fn raw_item(&self, pk: &str, sk: &str) -> Option<Value> {
+        let request =
+            json!({"TableName": TABLE, "ConsistentRead": true, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}});
+        let response = self
+            .database
+            .get_item(serde_json::from_value(request).expect("the request is well formed"))
+            .expect("the table can be read");
+        let mut response = serde_json::to_value(response).expect("a response is JSON");
+        response.get_mut("Item").map(Value::take)
+    }
+
     /// Every item of the table.
     pub fn items(&self) -> Vec<Value> {
         let request = json!({"TableName": TABLE, "ConsistentRead": true});
@@ -173,14 +201,7 @@ impl Dynamo {
 
     /// The item of this key, if there is one.
     pub fn item(&self, pk: &str, sk: &str) -> Option<Value> {
-        let request =
-            json!({"TableName": TABLE, "ConsistentRead": true, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}});
-        let response = self
-            .database
-            .get_item(serde_json::from_value(request).expect("the request is well formed"))
-            .expect("the table can be read");
-        let mut response = serde_json::to_value(response).expect("a response is JSON");
-        response.get_mut("Item").map(|item| plain(item.take()))
+        self.raw_item(pk, sk).map(plain)
     }
 
     fn answer(&self, action: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {

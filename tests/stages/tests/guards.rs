@@ -251,6 +251,7 @@ async fn a_counter_that_came_back_to_its_value_while_it_was_looked_at_is_not_cor
         target_id: target.clone(),
         from: Some(3),
         to: 1,
+        unreadable: None,
     };
     assert_eq!(correct().await, [corrected]);
     assert_eq!(load(&aws, &target)["sessions"], 1);

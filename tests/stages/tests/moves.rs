@@ -686,3 +686,86 @@ fn moved_in_the_ledger_alone(pipeline: &Pipeline) -> (String, String) {
     let member = |name: &str| apart.unwrap()[name].as_str().unwrap().to_owned();
     (member("interfaceId"), member("sessionId"))
 }
+
+/// Somebody writes a text over an attribute.
+fn spoil(pipeline: &Pipeline, pk: &str, sk: &str, attribute: &str) {
+    let mut item = pipeline.aws.dynamo.raw_item(pk, sk).unwrap();
+    item[attribute] = json!({"S": "spoilt"});
+    pipeline.aws.dynamo.plant(&item);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_moves_what_can_be_read_and_names_what_cannot() {
+    let (scene, pipeline) = mirrored().await;
+    let drained = scene.targets[0].as_str();
+    let on_it = counts(&pipeline, &scene)[0];
+    let items = pipeline.aws.dynamo.items();
+    let spoilt = items
+        .iter()
+        .find(|item| item["sk"] == "ASSIGNMENT" && item["targetId"] == drained)
+        .unwrap();
+    let pk = spoilt["pk"].as_str().unwrap();
+    spoil(&pipeline, pk, "ASSIGNMENT", "generation");
+    let (answer, status) = told_json(&pipeline, &["drain", drained]).await;
+    assert_eq!(status, ExitCode::FAILURE);
+    assert_eq!(
+        answer["moved"].as_array().unwrap().len() as u64,
+        on_it - 1,
+        "{answer}"
+    );
+    assert_eq!(
+        (&answer["stuck"], &answer["reserved"]),
+        (&json!([]), &json!(0)),
+        "{answer}"
+    );
+    assert_eq!(answer["unreadable"][0]["pk"], pk, "{answer}");
+    assert_eq!(answer["unreadable"][0]["attribute"], "generation", "{answer}");
+    assert_eq!(counts(&pipeline, &scene), [1, 8, 0]);
+    let (words, status) = told(&pipeline, &["drain", drained]).await;
+    assert_eq!(status, ExitCode::FAILURE);
+    for word in [pk, "generation", "left out", "mirrorstep status"] {
+        assert!(words.contains(word), "{words}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sensor_with_an_unreadable_counter_gets_no_moves_and_gives_none_until_it_is_counted_anew() {
+    let (scene, pipeline) = mirrored().await;
+    let before = counts(&pipeline, &scene);
+    let spoilt = scene.targets[0].as_str();
+    let pk = format!("SENSOR#{spoilt}");
+    spoil(&pipeline, &pk, "LOAD", "sessions");
+    let (words, status) = told(&pipeline, &["rebalance"]).await;
+    assert_eq!(status, ExitCode::FAILURE);
+    assert!(words.contains(&pk) && words.contains("sessions"), "{words}");
+    // Not to it, and not from it.
+    let (answer, status) = told_json(&pipeline, &["drain", scene.targets[1].as_str()]).await;
+    assert_eq!(status, ExitCode::FAILURE);
+    assert_eq!(
+        answer["stuck"].as_array().unwrap().len() as u64,
+        before[1],
+        "{answer}"
+    );
+    let (answer, status) = told_json(&pipeline, &["drain", scene.targets[1].as_str(), "--cancel"]).await;
+    assert_eq!(
+        (status, answer["unreadable"][0]["pk"].as_str()),
+        (ExitCode::SUCCESS, Some(pk.as_str()))
+    );
+    let (answer, status) = told_json(&pipeline, &["drain", spoilt]).await;
+    assert_eq!(status, ExitCode::FAILURE);
+    for reason in answer["stuckBecause"].as_object().unwrap().values() {
+        assert!(reason.as_str().unwrap().contains(&pk), "{answer}");
+    }
+    assert_eq!(
+        answer["stuck"].as_array().unwrap().len() as u64,
+        before[0],
+        "{answer}"
+    );
+    assert_eq!(counts(&pipeline, &scene), before);
+
+    let reconciled = pipeline.reconcile("mends").await.ended.result.unwrap();
+    assert_eq!(reconciled["counters"], 1, "{reconciled}");
+    ended_with(run(&pipeline, &["drain", spoilt]).await, ExitCode::SUCCESS);
+    assert_eq!(counts(&pipeline, &scene), [0, 9, 0]);
+    ledger_agrees(&pipeline);
+}

@@ -48,6 +48,11 @@ fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
             "DynamoDB has failed, throttled or not answered for a long time. Look at the table's metrics and at the \
              AWS Health Dashboard. Redrive the execution when the outage is over.",
         ),
+        ErrorName::LedgerUnreadable => (
+            Remedy::StartAnew,
+            "An item of the ledger cannot be read: the cause names it. `mirrorstep status` names all that there are, \
+             each with the command that mends it. Then start a new execution with the same input.",
+        ),
         ErrorName::SensorFull => (
             Remedy::StartAnew,
             "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \

@@ -184,6 +184,8 @@ mod tests {
             sensors: Vec::new(),
             interfaces,
             differences: Vec::new(),
+            unreadable: Vec::new(),
+            senseless: Vec::new(),
         }
     }
 

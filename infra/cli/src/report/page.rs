@@ -133,6 +133,13 @@ fn coverage(report: &Report) -> Markup {
             p { code { "mirrorstep reconcile" } " brings them together again." }
             (differences(&overview.differences))
         }
+        @if !overview.unreadable.is_empty() {
+            h3 { "What of the ledger cannot be read" }
+            p { "It is left out; all else goes on." }
+            ul { @for finding in &overview.unreadable {
+                li { (prose(&format!("{}; {}", finding.what(), finding.next()))) }
+            } }
+        }
     }
 }
 
@@ -154,6 +161,12 @@ fn verdict(report: &Report, uncovered: usize) -> Markup {
                     1 => ", and the ledger differs from EC2 in one thing.",
                     _ => { ", and the ledger differs from EC2 in " (count(differences)) " things." }
                 }
+                @match report.overview.unreadable.len() {
+                    0 => "",
+                    1 => " One item of the ledger cannot be read.",
+                    unreadable => { " " (count(unreadable)) " items of the ledger cannot be read." }
+                }
+                @for senseless in &report.overview.senseless { " " (prose(senseless)) "." }
             }
         }
     }

@@ -396,6 +396,8 @@ impl Fleet {
             sensors,
             interfaces: self.interfaces,
             differences,
+            unreadable: Vec::new(),
+            senseless: Vec::new(),
         };
         Report::of(
             "111122223333",
@@ -416,6 +418,8 @@ pub(crate) fn empty() -> Report {
         sensors: Vec::new(),
         interfaces: Vec::new(),
         differences: Vec::new(),
+        unreadable: Vec::new(),
+        senseless: Vec::new(),
     };
     Report::of("111122223333", overview, &Ledger::default(), ago(14 * DAY), &[])
 }
