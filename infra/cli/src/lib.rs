@@ -36,6 +36,7 @@ pub mod scenario;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
+pub mod step_functions;
 pub mod terminal;
 pub mod trigger;
 pub mod verify;
