@@ -3,6 +3,10 @@
 //! Each kind of call has a bucket of tokens here as it has one there: the command waits for its turn, and is not refused.
 //! Others in the account draw on the same buckets. Where Step Functions refuses a call for its rate all the same, the
 //! calls of that kind become slower at once, and come back to the documented rate within a minute.
+//!
+//! The SDK still makes a failed call again itself. Its adaptive mode would not do in this one's place: it begins to limit
+//! only after a refusal, and then all kinds of calls together
+//! (<https://docs.rs/aws-smithy-types/latest/aws_smithy_types/retry/struct.RetryConfig.html#method.adaptive>).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
