@@ -125,9 +125,11 @@ impl StepFunctions {
         }
     }
 
-    /// How long so many calls take at the documented rate, if nobody else makes any.
-    pub fn time_for(&self, call: Call, calls: usize) -> Duration {
-        self.buckets.of(call).time_for(calls)
+    /// How long so many calls take at the documented rate, if nobody else makes any, and how many are answered in a
+    /// second.
+    pub fn time_for(&self, call: Call, calls: usize) -> (Duration, f64) {
+        let bucket = self.buckets.of(call);
+        (bucket.time_for(calls), bucket.rate)
     }
 }
 
@@ -369,7 +371,7 @@ mod tests {
             let (good, seconds) = called(&states, 5000).await;
             assert_eq!(good, 5000, "{region}");
             assert_eq!(there.lock().unwrap().refused, 0, "{region}");
-            let told = states.time_for(Call::ListExecutions, 5000).as_secs_f64();
+            let told = states.time_for(Call::ListExecutions, 5000).0.as_secs_f64();
             assert!(
                 (told..told + 2.0).contains(&seconds),
                 "{region}: {seconds}, told {told}"

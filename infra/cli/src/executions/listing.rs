@@ -201,11 +201,11 @@ pub async fn describe_all(
     terminal: &Terminal,
 ) -> Result<Vec<Execution>, Error> {
     let total = listed.len();
-    let time = deployment.states.time_for(Call::DescribeExecution, total);
+    let (time, rate) = deployment.states.time_for(Call::DescribeExecution, total);
     if time > WORTH_TELLING {
         let time = Duration::from_secs(time.as_secs());
         terminal.line(&format!(
-            "{total} executions are to be described, which takes {} or longer: Step Functions answers so many calls a second",
+            "Describing {total} executions takes about {}: Step Functions answers {rate} of these calls a second",
             humantime::format_duration(time)
         ));
     }
