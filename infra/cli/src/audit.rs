@@ -20,7 +20,7 @@ use crate::cli::AuditOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::executions::cause::Cause;
-use crate::executions::{self, Execution, Machine, Wanted};
+use crate::executions::{self, Execution, Listed, Listing, Machine, Wanted};
 use crate::terminal::{Terminal, print};
 
 /// Runs the command. The exit code says whether something that is told has failed.
@@ -54,18 +54,18 @@ async fn list(options: &AuditOptions, deployment: &Deployment, terminal: &Termin
         failed: options.failed,
         since: before(now, options.since),
         instance: options.instance.as_ref().map(InstanceId::as_str),
-        interfaces: interface.as_slice(),
+        interfaces: &interface.into_iter().collect(),
     };
-    let executions = executions::list(deployment, &wanted, terminal).await?;
+    let listing = executions::newest(deployment, &wanted, options.limit, terminal).await?;
     let printed = if options.json {
-        in_json(&executions)
-    } else if executions.is_empty() {
+        in_json(&listing)
+    } else if listing.newest.is_empty() && listing.others.is_empty() {
         words::nothing(options)
     } else {
-        words::table(&executions, now)
+        words::table(&listing, now)
     };
     print(&printed)?;
-    Ok(executions.iter().any(Execution::has_failed))
+    Ok(listing.newest.iter().any(Execution::has_failed) || listing.others.iter().any(Listed::has_failed))
 }
 
 /// So long before. Step Functions is not older than the epoch.
@@ -89,12 +89,20 @@ async fn tell(options: &AuditOptions, deployment: &Deployment, reference: &str) 
 }
 
 /// How many executions there are of each status.
-pub(crate) fn counts<'a>(executions: impl IntoIterator<Item = &'a Execution>) -> BTreeMap<&'a str, usize> {
+pub(crate) fn counts<'a>(
+    statuses: impl IntoIterator<Item = &'a ExecutionStatus>,
+) -> BTreeMap<&'a str, usize> {
     let mut counts = BTreeMap::new();
-    for execution in executions {
-        *counts.entry(status_name(&execution.status)).or_default() += 1;
+    for status in statuses {
+        *counts.entry(status_name(status)).or_default() += 1;
     }
     counts
+}
+
+/// The statuses of all of them, shown or not.
+fn statuses(listing: &Listing) -> impl Iterator<Item = &ExecutionStatus> {
+    let newest = listing.newest.iter().map(|execution| &execution.status);
+    newest.chain(listing.others.iter().map(|listed| &listed.status))
 }
 
 fn status_name(status: &ExecutionStatus) -> &str {
@@ -109,9 +117,10 @@ fn status_name(status: &ExecutionStatus) -> &str {
     }
 }
 
-fn in_json(executions: &[Execution]) -> String {
-    let told: Vec<Value> = executions.iter().map(Execution::in_json).collect();
-    json!({"executions": told, "counts": counts(executions)}).to_string()
+fn in_json(listing: &Listing) -> String {
+    let told: Vec<Value> = listing.newest.iter().map(Execution::in_json).collect();
+    json!({"executions": told, "leftOut": listing.others.len(), "counts": counts(statuses(listing))})
+        .to_string()
 }
 
 fn story_in_json(execution: &Execution, story: &story::Story) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_config::Region;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use mirrorstep_core::config::{
     Consent, Environment, FixedTags, Targets, UnverifiableTargets, local_zone_only,
@@ -12,6 +13,7 @@ use crate::aws::{Account, Service, configure};
 use crate::cli::DeploymentOptions;
 use crate::error::Error;
 use crate::stack::Outputs;
+use crate::step_functions::StepFunctions;
 
 /// A deployed stack, and the clients of its account.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Deployment {
     /// The account that it is in.
     pub account: Account,
     /// Step Functions.
-    pub states: aws_sdk_sfn::Client,
+    pub states: StepFunctions,
     /// EventBridge.
     pub events: aws_sdk_eventbridge::Client,
     /// What the stack consists of.
@@ -84,7 +86,10 @@ impl Deployment {
         });
         Ok(Self {
             stack: options.stack.clone(),
-            states: aws_sdk_sfn::Client::new(&config),
+            states: StepFunctions::new(
+                aws_sdk_sfn::config::Builder::from(&config),
+                config.region().map_or("", Region::as_ref),
+            ),
             events: aws_sdk_eventbridge::Client::new(&config),
             outputs,
             parameters: parameters.collect(),

@@ -1,21 +1,20 @@
 //! Executions of the state machines: listed, described, and their histories read.
 
 pub mod cause;
+mod listing;
 
 use std::fmt;
 
-use aws_sdk_sfn::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_sfn::error::ProvideErrorMetadata as _;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
-use aws_sdk_sfn::operation::get_execution_history::GetExecutionHistoryError;
+use aws_sdk_sfn::operation::get_execution_history::GetExecutionHistoryOutput;
 use aws_sdk_sfn::operation::get_execution_history::builders::GetExecutionHistoryFluentBuilder;
 use aws_sdk_sfn::primitives::DateTime;
-use aws_sdk_sfn::types::{
-    ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, HistoryEventType,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use futures::{StreamExt, TryStreamExt, stream};
+use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, HistoryEventType};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+pub use listing::{Listed, Listing, Wanted, describe_all, list, newest};
 
 use crate::audit::{Remedy, advice};
 use crate::aws::Service;
@@ -23,10 +22,8 @@ use crate::deployment::Deployment;
 use crate::error::Error;
 use crate::executions::cause::Cause;
 use crate::stack::Outputs;
-use crate::terminal::Terminal;
+use crate::step_functions::Call;
 
-/// How many executions are described at a time.
-const DESCRIBED_AT_ONCE: usize = 16;
 /// So many are asked for at once: as many as Step Functions gives.
 const PAGE: i32 = 1000;
 
@@ -112,21 +109,6 @@ pub struct Execution {
     pub redrive_status_reason: Option<String>,
 }
 
-/// Which executions are asked for.
-#[derive(Debug, Clone)]
-pub struct Wanted<'a> {
-    /// Of these state machines.
-    pub machines: &'a [Machine],
-    /// Only those that failed, timed out or were aborted.
-    pub failed: bool,
-    /// Only those that started at this time or later.
-    pub since: Timestamp,
-    /// Only those for this instance.
-    pub instance: Option<&'a str>,
-    /// Only those for these interfaces, if there are any.
-    pub interfaces: &'a [&'a str],
-}
-
 /// The state that an execution entered last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastState {
@@ -147,7 +129,7 @@ impl Execution {
     pub fn interface_id(&self) -> Option<&str> {
         let told = self.input.get("interfaceId").and_then(Value::as_str);
         told.or_else(|| match self.machine {
-            Machine::MirrorInterface => interface_of(&self.name),
+            Machine::MirrorInterface => listing::interface_of(&self.name),
             _ => None,
         })
     }
@@ -245,113 +227,6 @@ const FAILED: [ExecutionStatus; 3] = [
     ExecutionStatus::Aborted,
 ];
 
-/// Lists executions and describes each, newest first.
-pub async fn list(
-    deployment: &Deployment,
-    wanted: &Wanted<'_>,
-    terminal: &Terminal,
-) -> Result<Vec<Execution>, Error> {
-    let statuses: Vec<Option<ExecutionStatus>> = if wanted.failed {
-        FAILED.into_iter().map(Some).collect()
-    } else {
-        vec![None]
-    };
-    let mut listed = Vec::new();
-    for &machine in wanted.machines {
-        for status in &statuses {
-            let items = listed_of(deployment, machine, status.as_ref(), wanted).await?;
-            listed.extend(items.into_iter().map(|item| (machine, item.execution_arn)));
-        }
-    }
-    let mut progress = terminal.progress("executions described");
-    let total = listed.len();
-    progress.set(0, total);
-    let mut described = stream::iter(listed)
-        .map(|(machine, arn)| describe(deployment, machine, arn))
-        .buffer_unordered(DESCRIBED_AT_ONCE);
-    let mut executions = Vec::with_capacity(total);
-    let mut done = 0;
-    while let Some(execution) = described.try_next().await? {
-        done += 1;
-        progress.set(done, total);
-        // One that is gone by now is none any more.
-        executions.extend(execution);
-    }
-    executions.retain(|execution| {
-        wanted
-            .instance
-            .is_none_or(|id| execution.instance_id() == Some(id))
-            && (wanted.interfaces.is_empty()
-                || execution
-                    .interface_id()
-                    .is_some_and(|id| wanted.interfaces.contains(&id)))
-    });
-    executions.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.arn.cmp(&b.arn)));
-    // One that failed in between is in two of the lists.
-    executions.dedup_by(|a, b| a.arn == b.arn);
-    Ok(executions)
-}
-
-/// The listed executions of one state machine that may be among those that are wanted.
-async fn listed_of(
-    deployment: &Deployment,
-    machine: Machine,
-    status: Option<&ExecutionStatus>,
-    wanted: &Wanted<'_>,
-) -> Result<Vec<ExecutionListItem>, Error> {
-    let mut found = Vec::new();
-    let mut next = None;
-    let mut in_order = true;
-    loop {
-        let page = deployment
-            .states
-            .list_executions()
-            .state_machine_arn(machine.arn(&deployment.outputs))
-            .set_status_filter(status.cloned())
-            .max_results(PAGE)
-            .set_next_token(next)
-            .send()
-            .await
-            .map_err(
-                deployment
-                    .account
-                    .refusal(&Service::STEP_FUNCTIONS, "ListExecutions"),
-            )?;
-        let starts: Vec<Timestamp> = page
-            .executions
-            .iter()
-            .map(|item| timestamp(&item.start_date))
-            .collect();
-        in_order &= starts.is_sorted_by(|a, b| a >= b);
-        // AWS lists the newest first. Nothing is left out on another's word where the order says otherwise.
-        let past = in_order && !starts.is_empty() && starts.iter().all(|start| *start < wanted.since);
-        found.extend(page.executions.into_iter().filter(|item| {
-            timestamp(&item.start_date) >= wanted.since && may_be_for(machine, &item.name, wanted.interfaces)
-        }));
-        next = page.next_token;
-        if past || next.is_none() {
-            return Ok(found);
-        }
-    }
-}
-
-/// Whether an execution of this name may be for one of the interfaces, or for any if there are none: `mirror-instance`
-/// names those that it starts by their interface, a person may have chosen any name.
-fn may_be_for(machine: Machine, name: &str, interfaces: &[&str]) -> bool {
-    match (machine, interface_of(name)) {
-        (Machine::MirrorInterface, Some(named)) => interfaces.is_empty() || interfaces.contains(&named),
-        _ => true,
-    }
-}
-
-/// The interface that an execution is named by.
-fn interface_of(name: &str) -> Option<&str> {
-    let length = name.match_indices('-').nth(1).map_or(name.len(), |(at, _)| at);
-    let id = &name[..length];
-    let digits = id.strip_prefix("eni-")?;
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
-}
-
 /// Describes one. `None` where there is none of that ARN. Step Functions shows what happened a little late (API
 /// reference, `DescribeExecution`).
 pub async fn describe(
@@ -364,13 +239,13 @@ pub async fn describe(
 }
 
 async fn described(deployment: &Deployment, arn: &str) -> Result<Option<DescribeExecutionOutput>, Error> {
-    match deployment
+    let answer = deployment
         .states
-        .describe_execution()
-        .execution_arn(arn)
-        .send()
-        .await
-    {
+        .call(Call::DescribeExecution, |states| {
+            states.describe_execution().execution_arn(arn).send()
+        })
+        .await;
+    match answer {
         Ok(described) => Ok(Some(described)),
         // What cannot be an execution's name is none's.
         Err(error) if matches!(error.code(), Some("ExecutionDoesNotExist" | "InvalidArn")) => Ok(None),
@@ -439,43 +314,60 @@ pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution,
 
 /// Everything that happened in an execution, in order.
 pub async fn history(deployment: &Deployment, arn: &str) -> Result<Vec<HistoryEvent>, Error> {
-    let events = history_of(deployment, arn)
-        .include_execution_data(true)
-        .into_paginator()
-        .items()
-        .send();
-    events.try_collect().await.map_err(no_history(deployment))
+    let mut events = Vec::new();
+    let mut next = None;
+    loop {
+        let page = history_page(deployment, arn, next, |request| {
+            request.include_execution_data(true)
+        })
+        .await?;
+        events.extend(page.events);
+        next = page.next_token;
+        if next.is_none() {
+            return Ok(events);
+        }
+    }
 }
 
 /// The state that an execution entered last.
 pub async fn last_state(deployment: &Deployment, arn: &str) -> Result<Option<LastState>, Error> {
-    let mut events = history_of(deployment, arn)
-        .include_execution_data(false)
-        .reverse_order(true)
-        .into_paginator()
-        .items()
-        .send();
-    while let Some(event) = events.try_next().await.map_err(no_history(deployment))? {
-        let only_fails = event.r#type == HistoryEventType::FailStateEntered;
-        if let Some(entered) = event.state_entered_event_details {
-            return Ok(Some(LastState {
-                name: entered.name,
-                only_fails,
-            }));
+    let mut next = None;
+    loop {
+        let page = history_page(deployment, arn, next, |request| {
+            request.include_execution_data(false).reverse_order(true)
+        })
+        .await?;
+        let entered = page.events.into_iter().find_map(|event| {
+            Some(LastState {
+                only_fails: event.r#type == HistoryEventType::FailStateEntered,
+                name: event.state_entered_event_details?.name,
+            })
+        });
+        next = page.next_token;
+        if entered.is_some() || next.is_none() {
+            return Ok(entered);
         }
     }
-    Ok(None)
 }
 
-fn history_of(deployment: &Deployment, arn: &str) -> GetExecutionHistoryFluentBuilder {
-    let request = deployment.states.get_execution_history();
-    request.execution_arn(arn).max_results(PAGE)
-}
-
-fn no_history(deployment: &Deployment) -> impl Fn(SdkError<GetExecutionHistoryError, HttpResponse>) -> Error {
-    deployment
-        .account
-        .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory")
+async fn history_page(
+    deployment: &Deployment,
+    arn: &str,
+    next: Option<String>,
+    how: impl Fn(GetExecutionHistoryFluentBuilder) -> GetExecutionHistoryFluentBuilder,
+) -> Result<GetExecutionHistoryOutput, Error> {
+    let answer = deployment
+        .states
+        .call(Call::GetExecutionHistory, |states| {
+            let request = states.get_execution_history().execution_arn(arn);
+            how(request.max_results(PAGE).set_next_token(next.clone())).send()
+        })
+        .await;
+    answer.map_err(
+        deployment
+            .account
+            .refusal(&Service::STEP_FUNCTIONS, "GetExecutionHistory"),
+    )
 }
 
 /// The name at the end of an execution's ARN.
@@ -500,29 +392,4 @@ pub fn to_the_second(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
         .to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_execution_that_is_named_by_its_interface_is_for_no_other() {
-        let interface = "eni-0123456789abcdef0";
-        assert_eq!(interface_of("eni-0123456789abcdef0-0a1b2c"), Some(interface));
-        assert_eq!(interface_of("by-hand"), None);
-        for (name, may_be) in [
-            ("eni-0123456789abcdef0-0a1b2c", true),
-            ("eni-0123456789abcdef0", true),
-            ("eni-0123456789abcdef1-0a1b2c", false),
-            ("by-hand", true),
-        ] {
-            assert_eq!(
-                may_be_for(Machine::MirrorInterface, name, &[interface]),
-                may_be,
-                "{name}"
-            );
-        }
-        assert!(may_be_for(Machine::Reconcile, "eni-1-2", &[interface]));
-    }
 }

@@ -1,5 +1,6 @@
 //! `mirrorstep history`: what happened to one interface, by the ledger's events and the executions for it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,9 +51,10 @@ pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCo
         failed: false,
         since: before(Timestamp::now(), SHOWN_FOR),
         instance: None,
-        interfaces: &[interface],
+        interfaces: &BTreeSet::from([interface]),
     };
-    let executions = executions::list(&deployment, &wanted, terminal).await?;
+    let executions = executions::newest(&deployment, &wanted, usize::MAX, terminal).await?;
+    let executions = executions.newest;
     if recorded.is_empty() && executions.is_empty() {
         return Err(Error::NotShown {
             service: Service::DYNAMODB.name,

@@ -37,6 +37,7 @@ pub mod senseless;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
+pub mod step_functions;
 pub mod terminal;
 pub mod trigger;
 pub mod unreadable;

@@ -10,6 +10,7 @@ use crate::aws::Service;
 use crate::cli::ReconcileOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
+use crate::step_functions::Call;
 use crate::terminal::{Terminal, print, printable};
 
 /// Between two looks at the execution.
@@ -31,11 +32,13 @@ pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<Exit
 pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<Map<String, Value>, Error> {
     let (account, states) = (&deployment.account, &deployment.states);
     let machine = &deployment.outputs.reconcile_state_machine_arn;
+    let input = json!({"source": "mirrorstep reconcile"}).to_string();
+    // Twice at once does no harm: it needs no name.
     let started = states
-        .start_execution()
-        .state_machine_arn(machine)
-        .input(json!({"source": "mirrorstep reconcile"}).to_string())
-        .send()
+        .call(Call::StartExecution, |states| {
+            let request = states.start_execution().state_machine_arn(machine);
+            request.input(&input).send()
+        })
         .await
         .map_err(account.refusal(&Service::STEP_FUNCTIONS, "StartExecution"))?;
     let arn = started.execution_arn;
@@ -43,9 +46,9 @@ pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<
     let waiting = terminal.wait("reconcile runs");
     loop {
         let execution = states
-            .describe_execution()
-            .execution_arn(&arn)
-            .send()
+            .call(Call::DescribeExecution, |states| {
+                states.describe_execution().execution_arn(&arn).send()
+            })
             .await
             .map_err(account.refusal(&Service::STEP_FUNCTIONS, "DescribeExecution"))?;
         match execution.status() {

@@ -84,7 +84,7 @@ pub async fn run(options: &ReplayOptions, terminal: &Terminal) -> Result<ExitCod
     let mut replays = if options.failed {
         plan::failed(&deployment, options.since, terminal).await?
     } else {
-        plan::named(&deployment, &options.executions).await?
+        plan::named(&deployment, &options.executions, terminal).await?
     };
     let replayed = if options.dry_run {
         Ok(())
@@ -147,5 +147,6 @@ async fn carry_out(
 fn in_json(replays: &[Replay], dry_run: bool) -> String {
     let told: Vec<Value> = replays.iter().map(Replay::in_json).collect();
     let ended = replays.iter().filter_map(|replay| replay.ended.as_ref());
+    let ended = ended.map(|execution| &execution.status);
     json!({"dryRun": dry_run, "replays": told, "counts": counts(ended)}).to_string()
 }

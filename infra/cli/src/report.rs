@@ -5,7 +5,7 @@ mod groups;
 mod history;
 mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::audit::before;
 use crate::cli::ReportOptions;
 use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::executions::{self, Execution, Machine, Wanted};
+use crate::executions::{self, Listing, Machine, Wanted};
 use crate::ledger::Ledger;
 use crate::overview::{Coverage, Overview, observe};
 use crate::terminal::{Terminal, print};
@@ -42,6 +42,8 @@ pub struct Report {
     pub since: Timestamp,
     /// Those, by their causes.
     pub failures: Vec<Failures>,
+    /// How many more there are, all older, that nobody has looked into.
+    pub failures_left_out: usize,
 }
 
 /// Writes the page, and says where it is.
@@ -61,11 +63,11 @@ pub async fn run(options: &ReportOptions, terminal: &Terminal) -> Result<ExitCod
         failed: true,
         since,
         instance: None,
-        interfaces: &[],
+        interfaces: &BTreeSet::new(),
     };
-    let executions = executions::list(&deployment, &wanted, terminal).await?;
+    let failed = executions::newest(&deployment, &wanted, options.limit, terminal).await?;
     let account = account_of(&deployment.outputs.reconcile_state_machine_arn);
-    let report = Report::of(account, overview, &ledger, since, &executions);
+    let report = Report::of(account, overview, &ledger, since, &failed);
     if options.json {
         print(&report.in_json().to_string())?;
     } else {
@@ -76,13 +78,13 @@ pub async fn run(options: &ReportOptions, terminal: &Terminal) -> Result<ExitCod
 }
 
 impl Report {
-    /// Puts it together of what was read. The executions are sorted, newest first.
+    /// Puts it together of what was read.
     pub fn of(
         account: &str,
         overview: Overview,
         ledger: &Ledger,
         since: Timestamp,
-        executions: &[Execution],
+        failed: &Listing,
     ) -> Self {
         let zones: BTreeMap<&str, String> = overview
             .sensors
@@ -101,7 +103,8 @@ impl Report {
         Self {
             account: account.to_owned(),
             reasons: groups::reasons(&overview),
-            failures: groups::failures(executions, &overview),
+            failures: groups::failures(&failed.newest, &overview),
+            failures_left_out: failed.others.len(),
             overview,
             history,
             matrix,
@@ -118,6 +121,7 @@ impl Report {
         told["reasons"] = json!(self.reasons);
         told["since"] = json!(self.since);
         told["failures"] = json!(self.failures);
+        told["failuresLeftOut"] = json!(self.failures_left_out);
         told
     }
 

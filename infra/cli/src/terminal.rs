@@ -148,16 +148,34 @@ pub struct Progress<'a> {
 }
 
 impl Progress<'_> {
+    /// So many now, of how many is not known.
+    pub fn count(&mut self, done: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(done as u64);
+            bar.set_position(done as u64);
+        } else if self.is_due((done, done)) {
+            self.terminal.step(&format!("{done} {}", self.what));
+        }
+    }
+
     /// `done` of `total` now.
     pub fn set(&mut self, done: usize, total: usize) {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
-        } else if self.shown != (done, total) && self.last_line.elapsed() >= Duration::from_secs(5) {
+        } else if self.is_due((done, total)) {
             self.terminal.step(&format!("{done} of {total} {}", self.what));
-            self.last_line = Instant::now();
-            self.shown = (done, total);
         }
+    }
+
+    /// Whether this is to be told in a line.
+    fn is_due(&mut self, now: (usize, usize)) -> bool {
+        let is_due = self.shown != now && self.last_line.elapsed() >= Duration::from_secs(5);
+        if is_due {
+            self.last_line = Instant::now();
+            self.shown = now;
+        }
+        is_due
     }
 }
 

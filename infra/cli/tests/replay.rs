@@ -571,10 +571,6 @@ async fn throttling_is_ridden_out() {
     let answer = in_json(&aws, &[NAME], 0).await;
     assert_eq!(answer["counts"], json!({"succeeded": 1}));
     assert_eq!(aws.calls("RedriveExecution"), 3);
-    let aws = Aws::with(redrivable()).await;
-    aws.fails("RedriveExecution", "ThrottlingException", "Rate exceeded", 99);
-    aws.refused(&["replay", NAME], 6, &["refuses for the rate of calls"])
-        .await;
 }
 
 #[tokio::test]

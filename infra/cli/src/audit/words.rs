@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use aws_sdk_sfn::types::ExecutionRedriveStatus;
+use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus};
 use comfy_table::{ColumnConstraint, Width};
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::story::{State, Story};
 use crate::aws::one_line;
 use crate::cli::AuditOptions;
 use crate::executions::cause::Cause;
-use crate::executions::{Execution, to_the_second};
+use crate::executions::{Execution, Listing, to_the_second};
 use crate::terminal::{self, printable};
 
 /// So long may an outcome or a cause be in the table.
@@ -45,7 +45,7 @@ pub(super) fn nothing(options: &AuditOptions) -> String {
 }
 
 /// The executions, their number, and what to do next.
-pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
+pub(super) fn table(listing: &Listing, now: Timestamp) -> String {
     let mut table = terminal::table([
         "started",
         "machine",
@@ -55,7 +55,7 @@ pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
         "outcome",
         "execution",
     ]);
-    for execution in executions {
+    for execution in &listing.newest {
         table.add_row([
             to_the_second(execution.started),
             execution.machine.to_string(),
@@ -74,25 +74,37 @@ pub(super) fn table(executions: &[Execution], now: Timestamp) -> String {
             ColumnConstraint::ContentWidth
         });
     }
-    let plural = if executions.len() == 1 { "" } else { "s" };
+    let (shown, left_out) = (listing.newest.len(), listing.others.len());
+    let all = shown + left_out;
+    let plural = if all == 1 { "" } else { "s" };
     let mut text = format!(
-        "{table}\n{} execution{plural}: {}\n",
-        executions.len(),
-        in_numbers(executions)
+        "{table}\n{all} execution{plural}: {}\n",
+        in_numbers(super::statuses(listing))
     );
-    if let Some(failed) = executions.iter().find(|execution| execution.has_failed()) {
+    if left_out > 0 {
+        let _ = writeln!(
+            text,
+            "The newest {shown} are shown, {left_out} others are not: `--limit {all}` shows all, --failed only what failed."
+        );
+    }
+    let failed = listing.newest.iter().find(|execution| execution.has_failed());
+    let failed = failed.map(|execution| &execution.name).or_else(|| {
+        let failed = listing.others.iter().find(|listed| listed.has_failed());
+        failed.map(|listed| &listed.name)
+    });
+    if let Some(name) = failed {
         let _ = writeln!(
             text,
             "What happened, and what to do: `mirrorstep audit {}`",
-            printable(&failed.name)
+            printable(name)
         );
     }
     text
 }
 
 /// How many there are of each status, in words.
-pub(crate) fn in_numbers<'a>(executions: impl IntoIterator<Item = &'a Execution>) -> String {
-    let counts: Vec<String> = super::counts(executions)
+pub(crate) fn in_numbers<'a>(statuses: impl IntoIterator<Item = &'a ExecutionStatus>) -> String {
+    let counts: Vec<String> = super::counts(statuses)
         .iter()
         .map(|(status, count)| format!("{count} {}", in_two_words(status)))
         .collect();

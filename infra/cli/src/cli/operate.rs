@@ -9,6 +9,13 @@ use mirrorstep_core::{FilterId, InstanceId, InterfaceId, TargetId};
 
 use super::{DeploymentOptions, tag};
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("give a whole number, 1 or more".to_owned()),
+    }
+}
+
 /// The options of `mirrorstep status`.
 #[derive(Debug, Args)]
 pub struct StatusOptions {
@@ -24,7 +31,7 @@ pub struct StatusOptions {
 #[derive(Debug, Args)]
 pub struct AuditOptions {
     /// One execution, told as a story: its ARN, or its name.
-    #[arg(value_name = "EXECUTION", conflicts_with_all = ["failed", "since", "instance", "interface"])]
+    #[arg(value_name = "EXECUTION", conflicts_with_all = ["failed", "since", "instance", "interface", "limit"])]
     pub execution: Option<String>,
     /// Only executions that failed, timed out or were aborted.
     #[arg(long)]
@@ -38,6 +45,9 @@ pub struct AuditOptions {
     /// Only executions for this interface.
     #[arg(long, value_name = "ENI")]
     pub interface: Option<InterfaceId>,
+    /// Show at most so many executions, the newest. How many more there are is told, and they count.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
+    pub limit: usize,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -132,6 +142,9 @@ pub struct ReportOptions {
     /// Failed executions that started within this time, such as 90m, 24h or 7d.
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
     pub since: Duration,
+    /// Of those, look into at most so many for their causes, the newest. How many more there are is told.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    pub limit: usize,
     /// Print what the page would say as one JSON object, and write no page.
     #[arg(long, conflicts_with = "out")]
     pub json: bool,

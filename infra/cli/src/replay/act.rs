@@ -11,12 +11,11 @@ use crate::aws::{Service, one_line};
 use crate::deployment::Deployment;
 use crate::error::{Error, Failure};
 use crate::executions::{self, Execution};
+use crate::step_functions::Call;
 use crate::terminal::Terminal;
 
 /// Between two looks at an execution, at least.
 const EVERY: Duration = Duration::from_secs(1);
-/// And for each that runs: `DescribeExecution` is answered 10 to 15 times a second (Step Functions guide, "Quotas").
-const EVERY_FOR_EACH: Duration = Duration::from_millis(100);
 /// After so long Step Functions shows what was asked of it.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -37,10 +36,10 @@ async fn redrive(replay: &mut Replay, deployment: &Deployment) -> Result<(), Err
     let execution = &replay.newest;
     let answer = deployment
         .states
-        .redrive_execution()
-        .execution_arn(&execution.arn)
-        .client_token(plan::token(execution))
-        .send()
+        .call(Call::RedriveExecution, |states| {
+            let request = states.redrive_execution().execution_arn(&execution.arn);
+            request.client_token(plan::token(execution)).send()
+        })
         .await;
     let Err(error) = answer else {
         replay.arn = Some(execution.arn.clone());
@@ -85,11 +84,12 @@ async fn start(replay: &mut Replay, deployment: &Deployment) -> Result<(), Error
     let name = plan::name(newest);
     let answer = deployment
         .states
-        .start_execution()
-        .state_machine_arn(machine.arn(&deployment.outputs))
-        .name(&name)
-        .input(&input)
-        .send()
+        .call(Call::StartExecution, |states| {
+            let request = states
+                .start_execution()
+                .state_machine_arn(machine.arn(&deployment.outputs));
+            request.name(&name).input(&input).send()
+        })
         .await;
     let error = match answer {
         Ok(started) => {
@@ -141,6 +141,7 @@ pub(super) async fn wait(
 ) -> Result<(), Error> {
     let begun = Instant::now();
     let total = replays.iter().filter(|replay| replay.arn.is_some()).count();
+    let mut left = total;
     let mut progress = terminal.progress("replayed executions have ended");
     loop {
         let must_be_shown = begun.elapsed() > SHOWN_WITHIN;
@@ -148,7 +149,7 @@ pub(super) async fn wait(
             .iter_mut()
             .filter(|replay| replay.ended.is_none())
             .filter_map(|replay| Some((replay.arn.clone()?, replay)));
-        let looked_at: Vec<(&mut Replay, Option<Execution>)> = stream::iter(running)
+        let mut looked_at = stream::iter(running)
             .map(async |(arn, replay)| {
                 let shown = executions::describe(deployment, replay.newest.machine, arn.clone()).await?;
                 if shown.is_none() && must_be_shown {
@@ -156,20 +157,19 @@ pub(super) async fn wait(
                 }
                 Ok((replay, shown))
             })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let mut left = 0;
-        for (replay, shown) in looked_at {
+            .buffer_unordered(AT_ONCE);
+        // Of many each look takes its time, and is told.
+        while let Some((replay, shown)) = looked_at.try_next().await? {
             replay.ended = shown
                 .filter(|shown| shown.has_ended() && (must_be_shown || !is_as_before(shown, &replay.newest)));
-            left += u32::from(replay.ended.is_none());
+            left -= usize::from(replay.ended.is_some());
+            progress.set(total - left, total);
         }
-        progress.set(total - left as usize, total);
+        drop(looked_at);
         if left == 0 {
             return Ok(());
         }
-        tokio::time::sleep(EVERY.max(EVERY_FOR_EACH * left)).await;
+        tokio::time::sleep(EVERY).await;
     }
 }
 

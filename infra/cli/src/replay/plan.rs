@@ -1,9 +1,9 @@
 //! Which way an execution is replayed, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sdk_sfn::types::ExecutionRedriveStatus;
+use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use mirrorstep_core::{InstanceId, InterfaceId};
@@ -13,7 +13,7 @@ use super::{AT_ONCE, Replay, Way};
 use crate::audit::{Remedy, before};
 use crate::deployment::Deployment;
 use crate::error::Error;
-use crate::executions::{self, Execution, LastState, Machine, Wanted};
+use crate::executions::{self, Execution, LastState, Listed, Machine, Wanted};
 use crate::terminal::Terminal;
 
 /// So long may an execution rest on what it saw of the network: the `TimeoutSeconds` of the definitions.
@@ -22,7 +22,11 @@ const DECISION_HOLDS: SignedDuration = SignedDuration::from_hours(6);
 const RESTS_ON_NOTHING: [&str; 3] = ["CheckExistingSession", "GatherCandidates", "TagSession"];
 
 /// Those of these ARNs or names, in this order. Any that there is not is an error, before anything is done.
-pub(super) async fn named(deployment: &Deployment, references: &[String]) -> Result<Vec<Replay>, Error> {
+pub(super) async fn named(
+    deployment: &Deployment,
+    references: &[String],
+    terminal: &Terminal,
+) -> Result<Vec<Replay>, Error> {
     let mut asked: Vec<Execution> = stream::iter(references)
         .map(|reference| executions::find(deployment, reference))
         .buffered(AT_ONCE)
@@ -34,7 +38,8 @@ pub(super) async fn named(deployment: &Deployment, references: &[String]) -> Res
         arns.push(execution.arn.clone());
         is_new
     });
-    planned(deployment, asked.into_iter().map(|execution| (execution, None))).await
+    let asked = asked.into_iter().map(|execution| (execution, None)).collect();
+    planned(deployment, asked, None, terminal).await
 }
 
 /// Those that failed in this time, newest first. Where a later one for the same subject has ended well, runs, or has
@@ -44,53 +49,96 @@ pub(super) async fn failed(
     since: Duration,
     terminal: &Terminal,
 ) -> Result<Vec<Replay>, Error> {
-    let mut wanted = Wanted {
+    let wanted = Wanted {
         machines: &Machine::ALL,
         failed: true,
         since: before(Timestamp::now(), since),
         instance: None,
-        interfaces: &[],
+        interfaces: &BTreeSet::new(),
     };
-    let failed = executions::list(deployment, &wanted, terminal).await?;
-    // The latest is the one that ended last: one that was redriven may have started long before.
-    let mut latest: BTreeMap<(Machine, String), Execution> = BTreeMap::new();
-    wanted.failed = false;
+    // All of them are described: what they were started with is needed.
+    let failed = executions::newest(deployment, &wanted, usize::MAX, terminal).await?;
+    let failed = failed.newest;
+    let mut runs = Runs::default();
     for machine in Machine::ALL {
-        let of_machine = || failed.iter().filter(|execution| execution.machine == machine);
-        let Some(first) = of_machine().map(|execution| execution.started).min() else {
-            continue;
-        };
-        let interfaces: Vec<&str> = of_machine().filter_map(Execution::interface_id).collect();
-        let machines = [machine];
-        let wanted = Wanted {
-            machines: &machines,
-            since: first,
-            interfaces: &interfaces,
-            ..wanted
-        };
-        for execution in executions::list(deployment, &wanted, terminal).await? {
-            let known = latest.entry(subject(&execution));
-            let known = known.or_insert_with(|| execution.clone());
-            if end(&execution) > end(known) {
-                *known = execution;
-            }
-        }
+        runs.add(machine, &failed, deployment, terminal).await?;
     }
     let asked = failed.into_iter().map(|execution| {
-        let later = latest
+        let later = runs
+            .latest
             .get(&subject(&execution))
             .filter(|latest| latest.arn != execution.arn)
             .map(|latest| {
-                let what = match latest.has_ended() {
-                    false => "runs",
-                    true if latest.has_failed() => "has failed too, and is looked at in its place",
-                    true => "has succeeded",
+                let what = match latest.status {
+                    _ if latest.has_failed() => "has failed too, and is looked at in its place",
+                    ExecutionStatus::Succeeded => "has succeeded",
+                    _ => "runs",
                 };
                 format!("a later one for the same, {}, {what}", latest.name)
             });
         (execution, later)
     });
-    planned(deployment, asked).await
+    let asked = asked.collect();
+    planned(deployment, asked, Some(&runs.arns), terminal).await
+}
+
+/// What has run since the first execution that failed.
+#[derive(Debug, Default)]
+struct Runs {
+    /// The latest for each subject: the one that ended last, since one that was redriven may have started long before.
+    latest: BTreeMap<(Machine, String), Listed>,
+    /// All of them.
+    arns: BTreeSet<String>,
+}
+
+impl Runs {
+    /// Adds those of a state machine, if any of it have failed. Where its name does not say what an execution is for,
+    /// and it is not among the failed, it is described.
+    async fn add(
+        &mut self,
+        machine: Machine,
+        failed: &[Execution],
+        deployment: &Deployment,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        let of_machine = || failed.iter().filter(|execution| execution.machine == machine);
+        let Some(first) = of_machine().map(|execution| execution.started).min() else {
+            return Ok(());
+        };
+        let known: BTreeMap<&str, &Execution> = of_machine().map(|one| (one.arn.as_str(), one)).collect();
+        let wanted = Wanted {
+            machines: &[machine],
+            failed: false,
+            since: first,
+            instance: None,
+            interfaces: &of_machine().filter_map(Execution::interface_id).collect(),
+        };
+        let mut untold = Vec::new();
+        for listed in executions::list(deployment, &wanted, terminal).await? {
+            self.arns.insert(listed.arn.clone());
+            let told = match (known.get(listed.arn.as_str()), listed.interface_id()) {
+                (Some(execution), _) => Some(subject(execution)),
+                (None, Some(interface)) => Some((machine, interface.to_owned())),
+                (None, None) if machine == Machine::Reconcile => Some((machine, String::new())),
+                (None, None) => None,
+            };
+            match told {
+                Some(subject) => self.keep(subject, listed),
+                None => untold.push(listed),
+            }
+        }
+        for execution in executions::describe_all(deployment, untold, terminal).await? {
+            self.keep(subject(&execution), Listed::from(&execution));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, subject: (Machine, String), listed: Listed) {
+        let known = self.latest.entry(subject).or_insert_with(|| listed.clone());
+        if end(&listed) > end(known) {
+            *known = listed;
+        }
+    }
 }
 
 /// What an execution is for, among those of its state machine. One that does not say so is alone.
@@ -103,32 +151,47 @@ fn subject(execution: &Execution) -> (Machine, String) {
     (execution.machine, subject.to_owned())
 }
 
-fn end(execution: &Execution) -> Timestamp {
-    execution
-        .stopped
-        .filter(|_| execution.has_ended())
-        .unwrap_or(Timestamp::MAX)
+fn end(listed: &Listed) -> Timestamp {
+    let has_ended = listed.has_failed() || listed.status == ExecutionStatus::Succeeded;
+    listed.stopped.filter(|_| has_ended).unwrap_or(Timestamp::MAX)
 }
 
 async fn planned(
     deployment: &Deployment,
-    asked: impl Iterator<Item = (Execution, Option<String>)>,
+    asked: Vec<(Execution, Option<String>)>,
+    there: Option<&BTreeSet<String>>,
+    terminal: &Terminal,
 ) -> Result<Vec<Replay>, Error> {
-    stream::iter(asked)
+    let mut progress = terminal.progress("executions looked at");
+    let total = asked.len();
+    let mut planned = stream::iter(asked)
         .map(async |(asked, later)| match later {
             Some(reason) => Ok(Replay::of(asked.clone(), asked, Way::Leave, reason)),
-            None => plan(deployment, asked).await,
+            None => plan(deployment, asked, there).await,
         })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await
+        .buffered(AT_ONCE);
+    let mut replays = Vec::with_capacity(total);
+    while let Some(replay) = planned.try_next().await? {
+        replays.push(replay);
+        progress.set(replays.len(), total);
+    }
+    Ok(replays)
 }
 
-async fn plan(deployment: &Deployment, asked: Execution) -> Result<Replay, Error> {
+/// Looks for the newest of an execution's replays, among those that are there if that is known, and says which way that
+/// one goes. A replay that Step Functions lists late is found when it is started again: by its name.
+async fn plan(
+    deployment: &Deployment,
+    asked: Execution,
+    there: Option<&BTreeSet<String>>,
+) -> Result<Replay, Error> {
     let mut newest = asked.clone();
     // A replay that failed may have been replayed itself.
     while newest.has_failed() {
         let arn = executions::arn(deployment, newest.machine, &name(&newest));
+        if there.is_some_and(|there| !there.contains(&arn)) {
+            break;
+        }
         match executions::describe(deployment, newest.machine, arn).await? {
             Some(replay) => newest = replay,
             None => break,

@@ -79,7 +79,11 @@ pub(super) fn summary(replays: &[Replay], options: &ReplayOptions) -> String {
     let left = replays.len() - replayed;
     let _ = write!(text, "\n{replayed} replayed");
     if !ended.is_empty() {
-        let _ = write!(text, ": {}", in_numbers(ended.iter().copied()));
+        let _ = write!(
+            text,
+            ": {}",
+            in_numbers(ended.iter().map(|execution| &execution.status))
+        );
     }
     if left > 0 {
         let _ = write!(text, "; {left} left as they are");

@@ -246,7 +246,8 @@ fn command(stack: &str, text: &str) -> Option<String> {
 
 fn failures(report: &Report) -> Markup {
     let stack = &report.overview.stack;
-    let all: usize = report.failures.iter().map(|group| group.count).sum();
+    let grouped: usize = report.failures.iter().map(|group| group.count).sum();
+    let (left_out, all) = (report.failures_left_out, grouped + report.failures_left_out);
     let hours = report.overview.at.duration_since(report.since).as_hours();
     let replay = format!("mirrorstep replay --failed --since {hours}h --dry-run");
     html! {
@@ -257,7 +258,16 @@ fn failures(report: &Report) -> Markup {
                 _ => { (count(all)) " executions have failed" }
             }
             " of those that started since " (at(report.since)) "."
-            @if report.failures.len() > 1 { " They have " (count(report.failures.len())) " causes." }
+            @if left_out == 0 && report.failures.len() > 1 {
+                " They have " (count(report.failures.len())) " causes."
+            }
+        }
+        @if left_out > 0 {
+            p.bad {
+                "Only the newest " (count(grouped)) " were looked into, and are told below by their causes: the "
+                (count(left_out)) " older ones are left out. A shorter time (--since) or a larger number (--limit "
+                (all) ") tells of all."
+            }
         }
         @if let (1.., Some(command)) = (all, command(stack, &replay)) {
             p { "How each would be run again, once what caused it is mended: " code.command { (command) } }

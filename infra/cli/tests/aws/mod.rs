@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 pub(crate) const STACK: &str = "mirrorstep";
 pub(crate) const TABLE: &str = "mirrorstep-Ledger-1";
@@ -25,6 +26,16 @@ const MACHINES: [(&str, &str); 4] = [
     ("mirror-interface", "MirrorInterfaceStateMachineArn"),
     ("release-instance", "ReleaseInstanceStateMachineArn"),
     ("reconcile", "ReconcileStateMachineArn"),
+];
+
+/// How many calls Step Functions answers at once, and then in a second, in us-east-1
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
+const QUOTAS: [(&str, u16, u16); 5] = [
+    ("DescribeExecution", 300, 15),
+    ("GetExecutionHistory", 400, 20),
+    ("ListExecutions", 200, 5),
+    ("RedriveExecution", 1300, 300),
+    ("StartExecution", 1300, 300),
 ];
 
 /// The ARN of a state machine. Its name is not the machine's own, as CloudFormation makes one up.
@@ -60,6 +71,45 @@ pub(crate) struct World {
     pub(crate) tokens: BTreeSet<String>,
     /// Actions whose next answers do not arrive, though they are carried out.
     pub(crate) lost: Vec<&'static str>,
+    /// What is answered of an action. Where nothing is said, as it is documented of Step Functions in us-east-1, and
+    /// all of other services' actions.
+    pub(crate) buckets: BTreeMap<&'static str, Bucket>,
+}
+
+/// A bucket of tokens, as Step Functions has one for each action. It is full at first.
+pub(crate) struct Bucket {
+    size: f64,
+    rate: f64,
+    tokens: f64,
+    at: Instant,
+    /// How many calls it has refused.
+    pub(crate) refused: usize,
+}
+
+impl Bucket {
+    /// So many at once, and then so many in a second.
+    pub(crate) fn of(size: u16, rate: u16) -> Self {
+        Self {
+            size: size.into(),
+            rate: rate.into(),
+            tokens: size.into(),
+            at: Instant::now(),
+            refused: 0,
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let passed = self.at.elapsed().as_secs_f64();
+        self.at = Instant::now();
+        self.tokens = f64::min(self.size, self.tokens + self.rate * passed);
+        let is_there = self.tokens >= 1.0;
+        if is_there {
+            self.tokens -= 1.0;
+        } else {
+            self.refused += 1;
+        }
+        is_there
+    }
 }
 
 impl World {
@@ -98,7 +148,11 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    pub(crate) async fn with(world: World) -> Self {
+    pub(crate) async fn with(mut world: World) -> Self {
+        for (action, size, rate) in QUOTAS {
+            let bucket = world.buckets.entry(action);
+            bucket.or_insert_with(|| Bucket::of(size, rate));
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Mutex::new(Shared {
@@ -158,12 +212,15 @@ impl Aws {
         command.output().await.unwrap()
     }
 
-    /// What it prints, where it ends with this code and says nothing else.
+    /// What it prints, where it ends with this code and says nothing else. None of its calls was refused for their rate.
     pub(crate) async fn answer(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments).await;
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
         assert!(message.is_empty(), "{arguments:?}: {message}");
+        for (action, bucket) in &self.shared.lock().unwrap().world.buckets {
+            assert_eq!(bucket.refused, 0, "{arguments:?}: {action}");
+        }
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -215,6 +272,12 @@ async fn answer(
         (fault.code.to_owned(), fault.message.to_owned())
     });
     let is_query = target.is_none();
+    let bucket = shared.world.buckets.get_mut(action.as_str());
+    let refusal = if bucket.is_none_or(Bucket::take) {
+        refusal
+    } else {
+        Some(("ThrottlingException".to_owned(), "Rate exceeded".to_owned()))
+    };
     let answered = match refusal {
         Some(refusal) => Err(refusal),
         None if is_query => stack(&String::from_utf8_lossy(&body)).map(Value::String),

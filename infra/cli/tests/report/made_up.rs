@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{SignedDuration, Timestamp};
-use mirrorstep::executions::{Execution, Machine};
+use mirrorstep::executions::{Execution, Listing, Machine};
 use mirrorstep::ledger::Ledger;
 use mirrorstep::overview::{Coverage, Interface, Overview, Sensor};
 use mirrorstep::report::Report;
@@ -404,7 +404,10 @@ impl Fleet {
             overview,
             &self.ledger,
             ago(14 * DAY),
-            &self.executions,
+            &Listing {
+                newest: self.executions,
+                others: Vec::new(),
+            },
         )
     }
 }
@@ -421,5 +424,15 @@ pub(crate) fn empty() -> Report {
         unreadable: Vec::new(),
         senseless: Vec::new(),
     };
-    Report::of("111122223333", overview, &Ledger::default(), ago(14 * DAY), &[])
+    let failed = Listing {
+        newest: Vec::new(),
+        others: Vec::new(),
+    };
+    Report::of(
+        "111122223333",
+        overview,
+        &Ledger::default(),
+        ago(14 * DAY),
+        &failed,
+    )
 }

@@ -134,6 +134,24 @@ fn a_deployment_with_nothing_in_it_has_a_page_too() {
     check("empty", &empty(), json!({"whole": true}));
 }
 
+#[test]
+fn failures_that_nobody_has_looked_into_are_told() {
+    let mut report = Fleet::of(60).had_an_outage().report("mirrorstep");
+    let grouped: usize = report.failures.iter().map(|group| group.count).sum();
+    report.failures_left_out = 4000;
+    let page = report.page();
+    for words in [
+        format!("4,{grouped:03} executions have failed"),
+        format!("Only the newest {grouped} were looked into"),
+        "4,000 older ones are left out".to_owned(),
+        format!("(--limit {})", grouped + 4000),
+    ] {
+        assert!(page.contains(&words), "{words}");
+    }
+    assert_eq!(report.in_json()["failuresLeftOut"], 4000);
+    check("cut", &report, json!({"whole": true}));
+}
+
 /// It ends before AWS is asked: there is none here.
 #[test]
 fn a_page_that_cannot_be_written_is_refused_before_anything_is_asked() {
