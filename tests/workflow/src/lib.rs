@@ -286,7 +286,7 @@ impl Execution<'_> {
         variables: &Variables,
         trace: &RefCell<Trace>,
     ) -> Result<JValue, StateError> {
-        let items = self.items(state, scope)?;
+        let items = items(state, scope)?;
         let machine = &state["ItemProcessor"];
         let start = text(machine, "StartAt")?;
         let iterations = items.into_iter().enumerate().map(|(index, input)| async move {
@@ -310,23 +310,6 @@ impl Execution<'_> {
         Ok(JValue::from(results))
     }
 
-    /// The items of a Map: what its field gives, or its input.
-    fn items(&self, state: &Value, scope: &Scope<'_>) -> Result<Vec<JValue>, StateError> {
-        let entries = |value: &JValue| match value {
-            JValue::Array(items) => Some(items.iter().cloned().collect()),
-            _ => None,
-        };
-        if let Some(template) = state.get("Items") {
-            let items = scope.fill("Items", template)?;
-            return entries(&items).ok_or_else(|| scope.unexpected("Items", template, "array", &items));
-        }
-        let input = scope.member("input").unwrap_or(&JValue::Null);
-        entries(input).ok_or_else(|| {
-            let input = json(input).unwrap_or_default();
-            scope.failed(&format!("Map state input must be an array but was: {input}"))
-        })
-    }
-
     /// How long to wait before the state is tried again, if it is to be.
     fn retry(&self, state: &Value, error: &StateError, tried: &mut [u64]) -> Option<Duration> {
         let (retrier, tried) = array(state, "Retry")
@@ -348,6 +331,23 @@ impl Execution<'_> {
         };
         Some(Duration::from_secs_f64(wait * share))
     }
+}
+
+/// The items of a Map: what its field gives, or its input.
+fn items(state: &Value, scope: &Scope<'_>) -> Result<Vec<JValue>, StateError> {
+    let entries = |value: &JValue| match value {
+        JValue::Array(items) => Some(items.iter().cloned().collect()),
+        _ => None,
+    };
+    if let Some(template) = state.get("Items") {
+        let items = scope.fill("Items", template)?;
+        return entries(&items).ok_or_else(|| scope.unexpected("Items", template, "array", &items));
+    }
+    let input = scope.member("input").unwrap_or(&JValue::Null);
+    entries(input).ok_or_else(|| {
+        let input = json(input).unwrap_or_default();
+        scope.failed(&format!("Map state input must be an array but was: {input}"))
+    })
 }
 
 /// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next: what the
