@@ -36,7 +36,7 @@ use crate::{Aws, DynamoFault};
 /// A definition as it is deployed in the partition of the stand-ins. Functions and state machines keep the names of
 /// their substitutions.
 pub fn definition(text: &str) -> Value {
-    serde_json::from_str(&text.replace("${Partition}", "aws")).expect("a definition is JSON")
+    workflow::deployed(text, "aws").expect("a definition is JSON")
 }
 
 /// The stack as deployed: both state machines and their functions, with an environment.

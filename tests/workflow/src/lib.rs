@@ -22,6 +22,12 @@ use jsonata::{Scope, json};
 use jsonata_core::value::{JMap, JValue};
 use serde_json::Value;
 
+/// A definition as it is deployed in a partition, such as `aws`. Functions and state machines keep the names of their
+/// substitutions.
+pub fn deployed(definition: &str, partition: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(&definition.replace("${Partition}", partition))
+}
+
 /// The values that `Assign` has given to variables.
 type Variables = BTreeMap<String, JValue>;
 

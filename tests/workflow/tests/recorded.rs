@@ -13,10 +13,14 @@ use std::future::{Future, pending};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use workflow::{Execution, StateError, Tasks};
+
+/// No case takes as long, in virtual time.
+const A_DAY: Duration = Duration::from_hours(24);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -135,7 +139,9 @@ async fn the_interpreter_does_what_was_recorded_on_aws() {
             tasks: &tasks,
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
         };
-        let ended = execution.run(case.input).await;
+        let ended = tokio::time::timeout(A_DAY, execution.run(case.input))
+            .await
+            .unwrap_or_else(|_| panic!("{file}: {}: it does not end", case.name));
         let end = match ended.result {
             Ok(output) => json!({ "output": output }),
             Err(error) => json!({"fails": {"error": error.error, "cause": error.cause}}),
