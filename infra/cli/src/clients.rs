@@ -7,8 +7,19 @@ use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 
 use crate::aws::Account;
 
-/// The Region of the stack.
+/// The Region of the local stack. A deployed one has its own.
 pub const REGION: &str = "us-east-1";
+
+/// The partition that the stand-ins know.
+const PARTITION: &str = "aws";
+
+/// The account that the stand-ins know.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// An instance's ARN in the stack: the stand-ins' partition and account.
+pub(crate) fn instance_arn(instance_id: &str) -> String {
+    format!("arn:{PARTITION}:ec2:{REGION}:{ACCOUNT}:instance/{instance_id}")
+}
 
 /// The key and the secret that the stand-ins take.
 const KEY: &str = "test";

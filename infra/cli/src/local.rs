@@ -107,10 +107,10 @@ fn event(world: &World) -> serde_json::Value {
         "id": "7bf73129-1428-4cd3-a780-95db273d1602",
         "detail-type": "EC2 Instance State-change Notification",
         "source": "aws.ec2",
-        "account": "000000000000",
+        "account": crate::clients::ACCOUNT,
         "time": "2026-01-01T00:00:00Z",
         "region": crate::clients::REGION,
-        "resources": [format!("arn:aws:ec2:{}:000000000000:instance/{instance}", crate::clients::REGION)],
+        "resources": [crate::clients::instance_arn(instance)],
         "detail": { "instance-id": instance, "state": "running" },
     })
 }

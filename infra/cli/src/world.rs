@@ -9,7 +9,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde_json::{Value, json};
 
 use crate::cli::{FleetOptions, StackOptions};
-use crate::clients::{Clients, REGION};
+use crate::clients::{Clients, instance_arn};
 use crate::error::Error;
 use crate::ledger::{self, Session};
 use crate::scenario::Scenario;
@@ -273,7 +273,7 @@ async fn announce(instances: &[String], clients: &Clients) -> Result<(), Error> 
             PutEventsRequestEntry::builder()
                 .source("mirrorstep")
                 .detail_type("EC2 Instance State-change Notification")
-                .resources(format!("arn:aws:ec2:{REGION}:000000000000:instance/{id}"))
+                .resources(instance_arn(id))
                 .detail(json!({ "instance-id": id, "state": "running" }).to_string())
                 .build()
         });

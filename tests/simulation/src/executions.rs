@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use stage_tests::pipeline::{Pipeline, outcome};
+use stage_tests::pipeline::{Pipeline, definition, outcome};
 use tokio::sync::Notify;
 use workflow::{Ended, Execution, StateError, Stopped, Tasks};
 
@@ -22,27 +22,26 @@ use crate::wire::Net;
 
 /// Every state machine of the stack: its name, its substitution in the other definitions, its definition.
 static MACHINES: LazyLock<Vec<(&str, &str, Value)>> = LazyLock::new(|| {
-    let read = |text: &str| serde_json::from_str(text).expect("a definition is JSON");
     vec![
         (
             "mirror-instance",
             "${MirrorInstanceStateMachineArn}",
-            read(include_str!("../../../statemachine/mirror-instance.asl.json")),
+            definition(include_str!("../../../statemachine/mirror-instance.asl.json")),
         ),
         (
             "mirror-interface",
             "${MirrorInterfaceStateMachineArn}",
-            read(include_str!("../../../statemachine/mirror-interface.asl.json")),
+            definition(include_str!("../../../statemachine/mirror-interface.asl.json")),
         ),
         (
             "release-instance",
             "${ReleaseInstanceStateMachineArn}",
-            read(include_str!("../../../statemachine/release-instance.asl.json")),
+            definition(include_str!("../../../statemachine/release-instance.asl.json")),
         ),
         (
             "reconcile",
             "${ReconcileStateMachineArn}",
-            read(include_str!("../../../statemachine/reconcile.asl.json")),
+            definition(include_str!("../../../statemachine/reconcile.asl.json")),
         ),
     ]
 });

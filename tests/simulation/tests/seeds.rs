@@ -63,7 +63,7 @@ fn an_operator_moves_sessions_meanwhile_and_nothing_is_found() {
         let by_the_tool = |line: &&String| line.ends_with(", by mirrorstep");
         moves += run.trace.iter().filter(by_the_tool).count();
     }
-    assert!(moves > 40, "{moves} sessions moved");
+    assert!(moves > 30, "{moves} sessions moved");
 }
 
 /// The first seed that finds a planted bug, and what it finds.

@@ -33,6 +33,12 @@ use workflow::{Ended, Execution, StateError, Tasks};
 
 use crate::{Aws, DynamoFault};
 
+/// A definition as it is deployed in the partition of the stand-ins. Functions and state machines keep the names of
+/// their substitutions.
+pub fn definition(text: &str) -> Value {
+    workflow::deployed(text, "aws").expect("a definition is JSON")
+}
+
 /// The stack as deployed: both state machines and their functions, with an environment.
 pub struct Pipeline {
     /// The account it is deployed to.
@@ -53,14 +59,13 @@ impl Pipeline {
     /// The pipeline for these targets, with the defaults of the template.
     pub fn new(aws: Aws, targets: &[TargetId], filter_id: &str) -> Self {
         let targets: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
-        let read = |text: &str| serde_json::from_str(text).expect("a definition is JSON");
         let this = Self {
             aws,
             environment: RefCell::default(),
-            mirror_instance: read(include_str!("../../../statemachine/mirror-instance.asl.json")),
-            mirror_interface: read(include_str!("../../../statemachine/mirror-interface.asl.json")),
-            release_instance: read(include_str!("../../../statemachine/release-instance.asl.json")),
-            reconcile: read(include_str!("../../../statemachine/reconcile.asl.json")),
+            mirror_instance: definition(include_str!("../../../statemachine/mirror-instance.asl.json")),
+            mirror_interface: definition(include_str!("../../../statemachine/mirror-interface.asl.json")),
+            release_instance: definition(include_str!("../../../statemachine/release-instance.asl.json")),
+            reconcile: definition(include_str!("../../../statemachine/reconcile.asl.json")),
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
             started: RefCell::default(),
             largest: RefCell::default(),

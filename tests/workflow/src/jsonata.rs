@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 
 use jsonata_core::ast::AstNode;
@@ -15,17 +15,20 @@ use sha2::{Digest, Sha256};
 use crate::{StateError, Variables};
 
 /// What the expressions of a state see: `$states`, and the variables.
-pub(crate) struct Scope {
+pub(crate) struct Scope<'a> {
+    state: &'a str,
     states: Rc<JMap>,
     variables: Variables,
 }
 
-impl Scope {
+impl<'a> Scope<'a> {
     pub(crate) fn new(
+        state: &'a str,
         states: impl IntoIterator<Item = (&'static str, JValue)>,
         variables: &Variables,
     ) -> Self {
         Self {
+            state,
             states: Rc::new(
                 states
                     .into_iter()
@@ -47,8 +50,9 @@ impl Scope {
         self.states.get(name)
     }
 
-    /// A template with its expressions evaluated. One that gives nothing is an error, as in Step Functions.
-    pub(crate) fn fill(&self, template: &Value) -> Result<JValue, StateError> {
+    /// The template of a field with its expressions evaluated. One that gives nothing is an error, which names the
+    /// expression and where it stands, such as `Output/reason`.
+    pub(crate) fn fill(&self, field: &str, template: &Value) -> Result<JValue, StateError> {
         let mut context = Context::new();
         context.bind("states".to_owned(), JValue::Object(Rc::clone(&self.states)));
         for (name, value) in &self.variables {
@@ -58,25 +62,91 @@ impl Scope {
         evaluator
             .register_fn("hash", hash)
             .and_then(|()| evaluator.register_fn("parse", parse))
-            .map_err(|error| StateError::query(error.to_string()))?;
-        fill(template, &mut evaluator)
+            .map_err(|error| self.failed(&error.to_string()))?;
+        fill(template, &mut evaluator).map_err(|failure| {
+            let Failure { expression, at, what } = failure;
+            let at = at.iter().rev().fold(field.to_owned(), |at, step| at + step);
+            self.failed(&format!(
+                "The JSONata expression '{expression}' specified for the field '{at}' {what}"
+            ))
+        })
+    }
+
+    /// The field's value is not of the type that it must be of.
+    pub(crate) fn unexpected(
+        &self,
+        field: &str,
+        template: &Value,
+        expected: &str,
+        value: &JValue,
+    ) -> StateError {
+        let json = json(value).unwrap_or_default();
+        let is = match &json {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let expression = template.as_str().and_then(expression).unwrap_or_default();
+        self.failed(&format!(
+            "The JSONata expression '{expression}' specified for the field '{field}' returned an unexpected result \
+             type. Expected '{expected}', but was '{is}' for value: {json}"
+        ))
+    }
+
+    /// An evaluation failed. Step Functions says the same, and the number of the event of the state's entry too.
+    pub(crate) fn failed(&self, what: &str) -> StateError {
+        StateError::query(format!(
+            "An error occurred while executing the state '{}'. {what}",
+            self.state
+        ))
     }
 }
 
-fn fill(template: &Value, evaluator: &mut Evaluator) -> Result<JValue, StateError> {
+/// An expression that gives nothing that can be used.
+struct Failure {
+    expression: String,
+    /// Where it stands in its field, from within: `/member` or `[index]`. How Step Functions writes an index is an
+    /// assumption.
+    at: Vec<String>,
+    /// What it did, in Step Functions' words.
+    what: String,
+}
+
+impl Failure {
+    fn inside(mut self, step: String) -> Self {
+        self.at.push(step);
+        self
+    }
+}
+
+/// The expression of a text that is one: it begins with `{%` and ends with `%}`, with nothing around it.
+fn expression(text: &str) -> Option<&str> {
+    Some(text.strip_prefix("{%")?.strip_suffix("%}")?.trim())
+}
+
+fn fill(template: &Value, evaluator: &mut Evaluator) -> Result<JValue, Failure> {
     match template {
-        Value::String(text) => match text.strip_prefix("{%").and_then(|text| text.strip_suffix("%}")) {
-            Some(expression) => evaluate(expression.trim(), evaluator),
+        Value::String(text) => match expression(text) {
+            Some(expression) => evaluate(expression, evaluator),
             None => Ok(JValue::from(text.as_str())),
         },
         Value::Array(items) => items
             .iter()
-            .map(|item| fill(item, evaluator))
+            .enumerate()
+            .map(|(index, item)| {
+                fill(item, evaluator).map_err(|failure| failure.inside(format!("[{index}]")))
+            })
             .collect::<Result<Vec<_>, _>>()
             .map(JValue::from),
         Value::Object(members) => members
             .iter()
-            .map(|(name, value)| Ok((name.clone(), fill(value, evaluator)?)))
+            .map(|(name, value)| {
+                let value = fill(value, evaluator).map_err(|failure| failure.inside(format!("/{name}")))?;
+                Ok((name.clone(), value))
+            })
             .collect::<Result<JMap, _>>()
             .map(|members| JValue::Object(Rc::new(members))),
         other => Ok(JValue::from(other.clone())),
@@ -99,14 +169,23 @@ fn parsed(expression: &str) -> Result<Rc<AstNode>, ParserError> {
     })
 }
 
-fn evaluate(expression: &str, evaluator: &mut Evaluator) -> Result<JValue, StateError> {
-    let failed = |what: String| StateError::query(format!("{expression}: {what}"));
-    let tree = parsed(expression).map_err(|error| failed(error.to_string()))?;
+fn evaluate(expression: &str, evaluator: &mut Evaluator) -> Result<JValue, Failure> {
+    let failed = |what: String| Failure {
+        expression: expression.to_owned(),
+        at: Vec::new(),
+        what,
+    };
+    let threw = |error: &dyn Display| failed(format!("threw an error during evaluation: {error}"));
+    let tree = parsed(expression).map_err(|error| threw(&error))?;
     let result = evaluator
         .evaluate(&tree, &JValue::Null)
-        .map_err(|error| failed(error.to_string()))?;
-    if result.is_undefined() {
-        return Err(failed("returned nothing".to_owned()));
+        .map_err(|error| threw(&error))?;
+    match result {
+        JValue::Undefined => return Err(failed("returned nothing (undefined).".to_owned())),
+        JValue::Lambda(_) | JValue::Builtin { .. } | JValue::Regex { .. } => {
+            return Err(failed("returned an unsupported result type.".to_owned()));
+        }
+        _ => {}
     }
     // What is handed on is JSON, without what JSONata remembers of how a value was made. An object that a path
     // leads to was handed on before.

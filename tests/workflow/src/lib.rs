@@ -3,8 +3,10 @@
 //!
 //! What the project's definitions use is here: Task, Map (inline), Choice, Pass, Wait, Succeed and Fail;
 //! JSONata, `Assign`, `Output`, `Retry` with backoff and jitter, `Catch`. Anything else is an error that names
-//! it, not something that is passed over (Amazon States Language specification; Step Functions guide,
-//! "Transforming data with JSONata").
+//! it, not something that is passed over (Amazon States Language specification,
+//! <https://states-language.net/spec.html>; Step Functions guide, "Transforming data with JSONata",
+//! <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>). `tests/cases` holds it to
+//! executions that were recorded on AWS.
 
 mod jsonata;
 
@@ -15,9 +17,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 use jsonata::{Scope, json};
 use jsonata_core::value::{JMap, JValue};
 use serde_json::Value;
+
+/// A definition as it is deployed in a partition, such as `aws`. Functions and state machines keep the names of their
+/// substitutions.
+pub fn deployed(definition: &str, partition: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(&definition.replace("${Partition}", partition))
+}
 
 /// The values that `Assign` has given to variables.
 type Variables = BTreeMap<String, JValue>;
@@ -169,55 +178,56 @@ impl Execution<'_> {
         variables: &mut Variables,
         trace: &RefCell<Trace>,
     ) -> Result<Next, StateError> {
-        let execution = [
-            ("Id", JValue::from(self.arn)),
-            ("Name", JValue::from(self.name)),
-            ("Input", JValue::Null),
-        ];
+        known_fields(name, state)?;
+        let execution = [("Id", JValue::from(self.arn)), ("Name", JValue::from(self.name))];
         let context = [
             ("Execution", object(execution)),
             ("State", object([("Name", JValue::from(name))])),
         ];
         let scope = Scope::new(
+            name,
             [("input", input.clone()), ("context", object(context))],
             variables,
         );
         match text(state, "Type")? {
-            "Pass" => leave(state, &scope, input, variables),
+            "Pass" => leave(state, "Next", &scope, input, variables),
             "Succeed" => Ok(Next::End(output(state, &scope, input)?)),
             "Fail" => {
                 let field = |field: &str| {
-                    state.get(field).map_or(Ok(String::new()), |template| {
-                        let value = scope.fill(template)?;
-                        value.as_str().map(str::to_owned).ok_or_else(|| {
-                            StateError::query(format!("{field} of {name} is {value:?}, not a text"))
-                        })
-                    })
+                    let Some(template) = state.get(field) else {
+                        return Ok(String::new());
+                    };
+                    let value = scope.fill(field, template)?;
+                    let text = value.as_str().map(str::to_owned);
+                    text.ok_or_else(|| scope.unexpected(field, template, "string", &value))
                 };
                 Err(StateError::new(field("Error")?, field("Cause")?))
             }
             "Wait" => {
-                let seconds = json(&scope.fill(&state["Seconds"])?)?;
-                let seconds = seconds
+                let template = &state["Seconds"];
+                let value = scope.fill("Seconds", template)?;
+                let seconds = json(&value)?
                     .as_u64()
-                    .ok_or_else(|| StateError::query(format!("Seconds of {name} is {seconds}")))?;
+                    .ok_or_else(|| scope.unexpected("Seconds", template, "number", &value))?;
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                leave(state, &scope, input, variables)
+                leave(state, "Next", &scope, input, variables)
             }
             "Choice" => {
                 for choice in array(state, "Choices") {
-                    match scope.fill(&choice["Condition"])? {
-                        JValue::Bool(true) => return leave(choice, &scope, input, variables),
+                    let template = &choice["Condition"];
+                    match scope.fill("Condition", template)? {
+                        JValue::Bool(true) => return leave(choice, "Next", &scope, input, variables),
                         JValue::Bool(false) => {}
-                        other => {
-                            return Err(StateError::query(format!("a condition of {name} is {other:?}")));
-                        }
+                        other => return Err(scope.unexpected("Condition", template, "boolean", &other)),
                     }
                 }
-                let default = state.get("Default").and_then(Value::as_str).ok_or_else(|| {
-                    StateError::new("States.NoChoiceMatched", format!("no choice of {name} matched"))
-                })?;
-                Ok(Next::State(default.to_owned(), output(state, &scope, input)?))
+                if state.get("Default").is_none() {
+                    return Err(StateError::new(
+                        "States.NoChoiceMatched",
+                        format!("no choice of {name} matched"),
+                    ));
+                }
+                leave(state, "Default", &scope, input, variables)
             }
             "Task" | "Map" => {
                 let mut tried = vec![0_u64; array(state, "Retry").count()];
@@ -228,7 +238,9 @@ impl Execution<'_> {
                         self.map(state, &scope, variables, trace).await
                     };
                     let error = match attempt {
-                        Ok(result) => return leave(state, &scope.with("result", result), input, variables),
+                        Ok(result) => {
+                            return leave(state, "Next", &scope.with("result", result), input, variables);
+                        }
                         Err(error) => error,
                     };
                     if let Some(wait) = self.retry(state, &error, &mut tried) {
@@ -245,6 +257,7 @@ impl Execution<'_> {
                     ]);
                     return leave(
                         catcher,
+                        "Next",
                         &scope.with("errorOutput", error.clone()),
                         &error,
                         variables,
@@ -257,37 +270,50 @@ impl Execution<'_> {
         }
     }
 
-    async fn task(&self, state: &Value, scope: &Scope) -> Result<JValue, StateError> {
-        let arguments = json(&scope.fill(&state["Arguments"])?)?;
-        self.tasks
-            .run(text(state, "Resource")?, arguments)
-            .await
-            .map(JValue::from)
+    async fn task(&self, state: &Value, scope: &Scope<'_>) -> Result<JValue, StateError> {
+        let arguments = match state.get("Arguments") {
+            Some(template) => json(&scope.fill("Arguments", template)?)?,
+            None => Value::Null,
+        };
+        let run = self.tasks.run(text(state, "Resource")?, arguments);
+        let result = match state.get("TimeoutSeconds").and_then(Value::as_u64) {
+            Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), run)
+                .await
+                .unwrap_or_else(|_| Err(StateError::new("States.Timeout", ""))),
+            None => run.await,
+        };
+        result.map(JValue::from)
     }
 
     async fn map(
         &self,
         state: &Value,
-        scope: &Scope,
+        scope: &Scope<'_>,
         variables: &Variables,
         trace: &RefCell<Trace>,
     ) -> Result<JValue, StateError> {
-        let JValue::Array(items) = scope.fill(&state["Items"])? else {
-            return Err(StateError::query("Items of a Map is not an array"));
-        };
+        let items = items(state, scope)?;
         let machine = &state["ItemProcessor"];
         let start = text(machine, "StartAt")?;
-        let iterations = items.iter().map(|item| async {
+        let iterations = items.into_iter().enumerate().map(|(index, input)| async move {
             let mut at = Stopped {
                 state: start.to_owned(),
-                input: item.clone(),
+                input,
                 variables: variables.clone(),
             };
-            self.machine(machine, &mut at, trace).await
+            let result = self.machine(machine, &mut at, trace).await?;
+            Ok::<_, StateError>((index, result))
         });
-        let results: Result<Vec<JValue>, _> =
-            futures::future::join_all(iterations).await.into_iter().collect();
-        results.map(JValue::from)
+        let at_once = match state.get("MaxConcurrency").and_then(Value::as_u64) {
+            None | Some(0) => usize::MAX,
+            Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
+        };
+        // The first iteration that fails ends the others, and none is started after it.
+        let mut results: Vec<(usize, JValue)> =
+            iter(iterations).buffer_unordered(at_once).try_collect().await?;
+        results.sort_by_key(|(index, _)| *index);
+        let results: Vec<JValue> = results.into_iter().map(|(_, result)| result).collect();
+        Ok(JValue::from(results))
     }
 
     /// How long to wait before the state is tried again, if it is to be.
@@ -313,10 +339,29 @@ impl Execution<'_> {
     }
 }
 
-/// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next.
+/// The items of a Map: what its field gives, or its input.
+fn items(state: &Value, scope: &Scope<'_>) -> Result<Vec<JValue>, StateError> {
+    let entries = |value: &JValue| match value {
+        JValue::Array(items) => Some(items.iter().cloned().collect()),
+        _ => None,
+    };
+    if let Some(template) = state.get("Items") {
+        let items = scope.fill("Items", template)?;
+        return entries(&items).ok_or_else(|| scope.unexpected("Items", template, "array", &items));
+    }
+    let input = scope.member("input").unwrap_or(&JValue::Null);
+    entries(input).ok_or_else(|| {
+        let input = json(input).unwrap_or_default();
+        scope.failed(&format!("Map state input must be an array but was: {input}"))
+    })
+}
+
+/// Leaves a state, a choice's rule or a catcher: assigns variables, makes the output, names what is next: what the
+/// field `Next` or `Default` says.
 fn leave(
     from: &Value,
-    scope: &Scope,
+    next: &str,
+    scope: &Scope<'_>,
     fallback: &JValue,
     variables: &mut Variables,
 ) -> Result<Next, StateError> {
@@ -324,12 +369,12 @@ fn leave(
     // Both see the variables as they were.
     let output = output(from, scope, unchanged)?;
     if let Some(assign) = from.get("Assign") {
-        let JValue::Object(values) = scope.fill(assign)? else {
+        let JValue::Object(values) = scope.fill("Assign", assign)? else {
             return Err(StateError::definition("Assign is not an object"));
         };
         variables.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
-    Ok(match from.get("Next").and_then(Value::as_str) {
+    Ok(match from.get(next).and_then(Value::as_str) {
         Some(next) => Next::State(next.to_owned(), output),
         None => Next::End(output),
     })
@@ -340,10 +385,44 @@ enum Next {
     End(JValue),
 }
 
-fn output(state: &Value, scope: &Scope, unchanged: &JValue) -> Result<JValue, StateError> {
+fn output(state: &Value, scope: &Scope<'_>, unchanged: &JValue) -> Result<JValue, StateError> {
     match state.get("Output") {
-        Some(template) => scope.fill(template),
+        Some(template) => scope.fill("Output", template),
         None => Ok(unchanged.clone()),
+    }
+}
+
+/// The fields that are known here, of states of any type.
+const FIELDS: [&str; 20] = [
+    "Arguments",
+    "Assign",
+    "Catch",
+    "Cause",
+    "Choices",
+    "Comment",
+    "Default",
+    "End",
+    "Error",
+    "ItemProcessor",
+    "Items",
+    "MaxConcurrency",
+    "Next",
+    "Output",
+    "QueryLanguage",
+    "Resource",
+    "Retry",
+    "Seconds",
+    "TimeoutSeconds",
+    "Type",
+];
+
+fn known_fields(name: &str, state: &Value) -> Result<(), StateError> {
+    let mut fields = state.as_object().into_iter().flat_map(|fields| fields.keys());
+    match fields.find(|field| !FIELDS.contains(&field.as_str())) {
+        Some(field) => Err(StateError::definition(format!(
+            "{name} has the field {field}, which is not known here"
+        ))),
+        None => Ok(()),
     }
 }
 

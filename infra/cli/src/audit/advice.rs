@@ -122,9 +122,13 @@ fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
     }
 }
 
-/// Names that Step Functions and Lambda give (Step Functions guide, "Handling errors in workflows").
+/// Names that Step Functions and Lambda give (Step Functions guide, "Handling errors in workflows",
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>; what each task makes of them is
+/// in `infra/design/0002-retries.md`).
 fn of_the_platform(error: &str) -> (Remedy, &'static str) {
     match error {
+        _ if error.starts_with("Lambda.") => of_lambda(error),
+        _ if error.starts_with("StepFunctions.") || error.starts_with("EventBridge.") => of_a_service(error),
         "States.Timeout" | "Sandbox.Timedout" => (
             Remedy::Redrive,
             "A function or the whole execution has taken too long: EC2, DynamoDB or Lambda was slow or not there. \
@@ -136,41 +140,20 @@ fn of_the_platform(error: &str) -> (Remedy, &'static str) {
             "Somebody stopped it. Redrive the execution to go on from where it was stopped, or start a new one with \
              the same input.",
         ),
-        "Lambda.TooManyRequestsException" => (
+        "States.DataLimitExceeded" => TOO_LARGE,
+        "States.Permissions" => NOT_PERMITTED,
+        "States.TaskFailed" => (
             Remedy::Redrive,
-            "Lambda has refused for too many concurrent functions for a long time. Have the account's concurrency \
-             raised, or wait until fewer functions run. Then redrive the execution.",
+            "Step Functions could not tell, again and again, whether it reached a function or a service: the cause \
+             has its words. If they name a permission or a role, grant it. Otherwise look at the AWS Health \
+             Dashboard. Then redrive the execution.",
         ),
-        "Lambda.ResourceNotFoundException" => (
+        "Runtime.OutOfMemory" => (
             Remedy::Redrive,
-            "A function of the stack is not there. Update the stack so that it is made again. Then redrive the \
-             execution.",
+            "A function needed more memory than it has. Raise MemorySize in the template and update the stack. Then \
+             redrive the execution.",
         ),
-        "States.DataLimitExceeded" => (
-            Remedy::StartAnew,
-            "The state has become larger than Step Functions allows: there are too many targets of too many kinds. \
-             Name fewer targets in the stack's parameters. Then start a new execution with the same input.",
-        ),
-        "States.Permissions" | "Lambda.AccessDeniedException" => (
-            Remedy::Redrive,
-            "The state machine's role lacks a permission: the cause names the action. Update the stack, or grant \
-             it. Then redrive the execution.",
-        ),
-        _ if error.starts_with("Lambda.") => (
-            Remedy::Redrive,
-            "Lambda itself has failed for a long time. Look at the AWS Health Dashboard. Redrive the execution when \
-             the outage is over.",
-        ),
-        _ if error.starts_with("Runtime.") => (
-            Remedy::Redrive,
-            "A function's process has died again and again, before it could say why. Read the function's log for \
-             the execution's ARN, and check its memory and its build. Then redrive the execution.",
-        ),
-        _ if error.starts_with("StepFunctions.") || error == "States.TaskFailed" => (
-            Remedy::Redrive,
-            "A call of the state machine to another service has failed for a long time: the cause says which. Grant \
-             the permission that it names, or wait until the outage is over. Then redrive the execution.",
-        ),
+        _ if error.starts_with("Runtime.") => DIED,
         _ if error.starts_with("States.") => (
             Remedy::StartAnew,
             "The definition does not fit what a state was given: the state machines and the functions are not of \
@@ -185,17 +168,108 @@ fn of_the_platform(error: &str) -> (Remedy, &'static str) {
     }
 }
 
+const TOO_LARGE: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "The state has become larger than AWS allows: there are too many targets of too many kinds. Name fewer targets in \
+     the stack's parameters. Then start a new execution with the same input.",
+);
+
+const NOT_PERMITTED: (Remedy, &str) = (
+    Remedy::Redrive,
+    "The state machine's role lacks a permission: the cause names the action. Update the stack, or grant it. Then \
+     redrive the execution.",
+);
+
+const DIED: (Remedy, &str) = (
+    Remedy::Redrive,
+    "A function's process has ended again and again, before it could say why: most often for its memory or its time \
+     limit. Read the function's log for the execution's ARN, and check its memory and its build. Then redrive the \
+     execution.",
+);
+
+/// Names of Lambda: what `Invoke` answers with, and `Lambda.Unknown`
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html>).
+fn of_lambda(error: &str) -> (Remedy, &'static str) {
+    match error {
+        "Lambda.TooManyRequestsException" => (
+            Remedy::Redrive,
+            "Lambda has refused for too many concurrent functions for a long time. Have the account's concurrency \
+             raised, or wait until fewer functions run. Then redrive the execution.",
+        ),
+        "Lambda.ResourceNotFoundException" => (
+            Remedy::Redrive,
+            "A function of the stack is not there. Update the stack so that it is made again. Then redrive the \
+             execution.",
+        ),
+        "Lambda.ResourceConflictException" | "Lambda.ResourceNotReadyException" => (
+            Remedy::Redrive,
+            "A function was not ready for a long time: it is being made or updated. Wait until the stack's update is \
+             over, and look at the function's state in Lambda. Then redrive the execution.",
+        ),
+        "Lambda.RequestTooLargeException" => TOO_LARGE,
+        "Lambda.AccessDeniedException" => NOT_PERMITTED,
+        "Lambda.Unknown" => DIED,
+        _ => (
+            Remedy::Redrive,
+            "Lambda itself has failed or refused for a long time: the cause has its words. If they name a \
+             permission, grant it. Otherwise look at the AWS Health Dashboard, and wait until the outage is over. \
+             Then redrive the execution.",
+        ),
+    }
+}
+
+/// Names of the services that the state machines call beside Lambda.
+fn of_a_service(error: &str) -> (Remedy, &'static str) {
+    match error {
+        "StepFunctions.StateMachineDoesNotExistException" | "StepFunctions.StateMachineDeletingException" => {
+            (
+                Remedy::Redrive,
+                "A state machine of the stack is not there. Update the stack so that it is made again. Then redrive the \
+             execution.",
+            )
+        }
+        "StepFunctions.ExecutionLimitExceededException" => (
+            Remedy::Redrive,
+            "The account has as many open executions as Step Functions allows. Have the quota raised, or wait until \
+             some have ended. Then redrive the execution.",
+        ),
+        "EventBridge.FailedEntry" => (
+            Remedy::Redrive,
+            "The event bus has not taken an event, again and again: the cause says why. Look at the bus's policy and \
+             at the AWS Health Dashboard. Then redrive the execution, or leave it: the next reconcile puts the event \
+             on the bus again.",
+        ),
+        _ => (
+            Remedy::Redrive,
+            "A call of the state machine to another service has failed for a long time: the cause says which. Grant \
+             the permission that it names, or wait until the outage is over. Then redrive the execution.",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const REDRIVE: [&str; 6] = [
+    const REDRIVE: [&str; 18] = [
         "Ec2Throttled",
         "Ec2Unavailable",
         "LedgerUnavailable",
         "States.Timeout",
+        "States.TaskFailed",
+        "States.Permissions",
+        "Lambda.ClientExecutionTimeoutException",
         "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.ResourceConflictException",
+        "Lambda.Unknown",
+        "Lambda.AccessDeniedException",
         "Runtime.ExitError",
+        "Runtime.OutOfMemory",
+        "StepFunctions.StateMachineDoesNotExistException",
+        "StepFunctions.ThrottlingException",
+        "EventBridge.FailedEntry",
+        "EventBridge.InternalException",
     ];
     const START_ANEW: [&str; 7] = [
         "NoEligibleSensor",
@@ -205,6 +279,8 @@ mod tests {
         "InvalidConfiguration",
         "SensorFull",
         "ReservationStale",
+        "States.DataLimitExceeded",
+        "Lambda.RequestTooLargeException",
     ];
 
     #[test]
@@ -229,6 +305,18 @@ mod tests {
         }
         let (remedy, words) = advice("InvalidEvent");
         assert!(remedy == Remedy::Correct && words.contains("Correct the event"));
+        for (error, word) in [
+            ("Runtime.OutOfMemory", "MemorySize"),
+            ("Lambda.Unknown", "time limit"),
+            ("Lambda.AWSLambdaException", "permission"),
+            ("Lambda.ResourceConflictException", "updated"),
+            ("States.TaskFailed", "could not tell"),
+            ("EventBridge.FailedEntry", "event bus"),
+            ("StepFunctions.ExecutionLimitExceededException", "quota"),
+        ] {
+            let (_, words) = advice(error);
+            assert!(words.contains(word), "{error}: {words}");
+        }
         let (remedy, words) = advice("Heaven.Fell");
         assert!(remedy == Remedy::StartAnew && words.contains("not one that mirrorstep knows"));
     }

@@ -1,9 +1,9 @@
 //! What a cause says: in words, in the JSON that Lambda makes of an error, or with the rejections in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::aws::one_line;
 
@@ -63,7 +63,7 @@ impl Cause {
         }
         let Some(message) = members.get("message").and_then(Value::as_str) else {
             return Self {
-                message: one_line(text),
+                message: refused_events(&members).unwrap_or_else(|| one_line(text)),
                 ..Self::default()
             };
         };
@@ -99,6 +99,31 @@ impl Cause {
     }
 }
 
+/// What EventBridge refused and why, where a cause is its answer: the task then fails as EventBridge.FailedEntry
+/// (EventBridge API reference, `PutEvents`,
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html#API_PutEvents_ResponseElements>).
+fn refused_events(answer: &Map<String, Value>) -> Option<String> {
+    let refused = answer.get("FailedEntryCount")?.as_u64()?;
+    let entries = answer.get("Entries")?.as_array()?;
+    let reasons: BTreeSet<String> = entries
+        .iter()
+        .filter_map(|entry| {
+            let code = entry.get("ErrorCode")?.as_str()?;
+            let message = entry
+                .get("ErrorMessage")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            Some(format!("{code}: {message}"))
+        })
+        .collect();
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    Some(one_line(&format!(
+        "EventBridge did not take {refused} of {} events: {}",
+        entries.len(),
+        reasons.join("; ")
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -125,5 +150,13 @@ mod tests {
         let plain = Cause::of("in words\nwith \u{1b}[31m control characters.");
         assert_eq!(plain.in_short(), "in words with [31m control characters");
         assert_eq!(Cause::of("{\"other\": 1}").message, "{\"other\": 1}");
+        let refused = json!({
+            "Entries": [{"EventId": "1"}, {"ErrorCode": "InternalFailure", "ErrorMessage": "try again"}],
+            "FailedEntryCount": 1,
+        });
+        assert_eq!(
+            Cause::of(&refused.to_string()).message,
+            "EventBridge did not take 1 of 2 events: InternalFailure: try again"
+        );
     }
 }

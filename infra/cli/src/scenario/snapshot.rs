@@ -6,9 +6,8 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::{Blocked, Shape, ZONES};
+use crate::clients::ACCOUNT;
 
-/// The account of everything.
-const ACCOUNT: &str = "000000000000";
 /// When everything was made, for the members that say so.
 const MADE: &str = "2026-01-01T00:00:00+00:00";
 /// Another account.
