@@ -189,7 +189,7 @@ where
                 "target {target} not found: {words}; check TargetIds, or share the target with this account by RAM"
             ),
         ),
-        _ if message.contains("not support") || message.contains("unsupported") => (
+        "networkinterfacenotsupported" => (
             ErrorName::SourceNotMirrorable,
             format!("EC2 refuses interface {interface} as a source: {words}"),
         ),
