@@ -1,9 +1,13 @@
 //! The EC2 calls of the pipeline, in the words of `mirrorstep-core`.
 //!
-//! Every describe is made with a filter and read to its last page. A filter keeps a call in EC2's larger
-//! bucket and lets it answer for what exists, where a list of ids fails as a whole for one that does not (EC2
-//! developer guide, "Request throttling"). Many objects are asked for in one call, up to the 200 values that a
-//! filter takes.
+//! Every describe is paginated and read to its last page. EC2 refuses describes that are not, in accounts with very
+//! many interfaces (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>,
+//! <https://github.com/aws/amazon-vpc-resource-controller-k8s/issues/188>). What is asked for by id is asked for with
+//! a filter: pages and a list of ids exclude each other
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination>), a list fails as a
+//! whole for one that does not exist, and a filter keeps a call in EC2's larger bucket
+//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>). Many objects are asked for in one
+//! call, up to the 200 values that a filter takes.
 
 mod convert;
 mod failure;
@@ -29,8 +33,14 @@ pub use sessions::{MANAGED_TAG, Tags};
 /// The values that EC2 takes in one filter (EC2 API reference, `Filter`).
 const FILTER_VALUES: usize = 200;
 
-/// The largest page of a describe that is read whole (EC2 API reference, `MaxResults`).
-const PAGE: i32 = 1000;
+/// The largest page of most describes (`MaxResults` of each, such as
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTrafficMirrorSessions.html>).
+pub const PAGE: i32 = 1000;
+
+/// The largest page of route tables
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>) and of a prefix list's
+/// entries (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetManagedPrefixListEntries.html>).
+const SMALL_PAGE: i32 = 100;
 
 /// Running instances that are looked at together: the interfaces of so many are asked about in a few calls.
 const INSTANCES_PAGE: i32 = 100;
@@ -39,10 +49,14 @@ const INSTANCES_PAGE: i32 = 100;
 #[derive(Debug, Clone)]
 pub struct Ec2(Client);
 
-/// Reads all pages of a describe, and turns each object of `$list` that makes sense into the core's words.
+/// Reads all pages of a describe, the largest that there are, and turns each object of `$list` that makes sense into the
+/// core's words.
 macro_rules! describe {
-    ($call:expr, $action:literal, $list:ident, $into:path) => {{
-        let mut pages = $call.into_paginator().send();
+    ($call:expr, $action:literal, $list:ident, $into:path) => {
+        describe!($call, $action, $list, $into, crate::PAGE)
+    };
+    ($call:expr, $action:literal, $list:ident, $into:path, $page:expr) => {{
+        let mut pages = $call.max_results($page).into_paginator().send();
         let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failure::describe_error($action, &error))?;
@@ -148,7 +162,7 @@ impl Ec2 {
 
     /// Every target that EC2 shows in the Region (`DescribeTrafficMirrorTargets`).
     pub async fn all_targets(&self) -> Result<Vec<TrafficMirrorTarget>, DescribeError> {
-        let call = self.0.describe_traffic_mirror_targets().max_results(PAGE);
+        let call = self.0.describe_traffic_mirror_targets();
         Ok(describe!(
             call,
             "DescribeTrafficMirrorTargets",
@@ -233,6 +247,7 @@ impl Ec2 {
             .0
             .get_managed_prefix_list_entries()
             .prefix_list_id(id)
+            .max_results(SMALL_PAGE)
             .into_paginator()
             .send();
         let mut entries = Vec::new();
@@ -278,7 +293,8 @@ impl Ec2 {
                 call,
                 "DescribeRouteTables",
                 route_tables,
-                convert::route_table
+                convert::route_table,
+                SMALL_PAGE
             ));
         }
         Ok(found)

@@ -8,9 +8,7 @@ use mirrorstep_core::network::TrafficMirrorSession;
 use mirrorstep_core::pipeline::ObservedSession;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
-use crate::{
-    CreateRefusal, DescribeError, Ec2, MoveRefusal, PAGE, convert, describe, failure, filter, filters,
-};
+use crate::{CreateRefusal, DescribeError, Ec2, MoveRefusal, convert, describe, failure, filter, filters};
 
 /// The tag that a session of ours has from its first moment, with the value `true`.
 pub const MANAGED_TAG: &str = "mirrorstep:managed";
@@ -41,7 +39,7 @@ impl Ec2 {
     /// the ten thousand that there can be. By target and by source it would be a call for each filter, since
     /// filters narrow each other down.
     pub async fn all_sessions(&self) -> Result<Vec<TrafficMirrorSession>, DescribeError> {
-        let call = self.0.describe_traffic_mirror_sessions().max_results(PAGE);
+        let call = self.0.describe_traffic_mirror_sessions();
         Ok(describe!(
             call,
             "DescribeTrafficMirrorSessions",

@@ -41,6 +41,18 @@ impl Stage for ResolveInterfaces {
         if matches!(instance.state.name.as_str(), "shutting-down" | "terminated") {
             return Err(gone(&format!("is {}", instance.state.name)));
         }
+        // Every instance has one: EC2 shows it late. To take the empty list at its word would leave the instance
+        // unmirrored in silence. So it is looked at again for as long as when EC2 fails, and then the execution fails.
+        if instance.network_interfaces.is_empty() {
+            return Err(StageError::new(
+                ErrorName::Ec2Unavailable,
+                format!(
+                    "EC2 shows {instance_id} as {} and no network interface of it; if that goes on, look at the \
+                     instance in the EC2 console, then start this event again",
+                    instance.state.name
+                ),
+            ));
+        }
         let mut resolved = self.sort(instance_id, &instance);
         if let Some(only) = only {
             let is_meant = |interface: &InterfaceId| only.contains(interface);

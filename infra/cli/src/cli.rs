@@ -478,6 +478,10 @@ pub struct LocalOptions {
     /// Do not start or announce the instances.
     #[arg(long)]
     pub no_start: bool,
+    /// Let ec2-sim refuse describes that are not paginated, as EC2 does in an account with very many interfaces. The
+    /// AWS CLI then needs --page-size. `demo` always runs so.
+    #[arg(long, conflicts_with = "ec2_endpoint")]
+    pub large_account: bool,
     /// Print the environment as one line of JSON on standard output, then stay.
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,7 @@ const DECISIVE: [&str; 4] = ["TargetIds", "TargetTag", "OptInTag", "OptOutTag"];
 
 /// Runs the demonstration. The exit code says whether all is right.
 pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal) -> Result<ExitCode, Error> {
-    let stand_ins = StandIns::start(&options.stack, workshop, terminal).await?;
+    let stand_ins = StandIns::start(&options.stack, true, workshop, terminal).await?;
     let world = World::prepare(&options.stack, options.fleet, None, &stand_ins, terminal).await?;
     if world.stopped.is_empty() {
         return Err(Error::NothingToStart {

@@ -145,7 +145,13 @@ impl Judgement {
                 .get(interface.as_str())
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            problems.extend(unexpected(interface, expected, fates.get(interface), targets));
+            problems.extend(unexpected(
+                interface,
+                expected,
+                fates.get(interface),
+                targets,
+                findings.sensors,
+            ));
         }
         Self {
             ok: problems.is_empty(),
@@ -276,7 +282,13 @@ fn spread_by_zone(
 }
 
 /// What is not as expected of an interface, if anything.
-fn unexpected(interface: &str, expected: &Expected, fate: Option<&Fate>, targets: &[&str]) -> Option<String> {
+fn unexpected(
+    interface: &str,
+    expected: &Expected,
+    fate: Option<&Fate>,
+    targets: &[&str],
+    sensors: &[SensorView],
+) -> Option<String> {
     let Some(fate) = fate else {
         return Some(format!("{interface}: nothing has happened to it"));
     };
@@ -296,10 +308,16 @@ fn unexpected(interface: &str, expected: &Expected, fate: Option<&Fate>, targets
         Expected::Mirrored(_) if targets.is_empty() => {
             Some(format!("{interface} should be mirrored, and is not ({outcome})"))
         }
-        Expected::Mirrored(usable) => targets
-            .iter()
-            .find(|target| !usable.contains(**target))
-            .map(|target| format!("{interface} is mirrored to {target}, which cannot receive it")),
+        Expected::Mirrored(usable) => {
+            targets
+                .iter()
+                .find(|target| !usable.contains(**target))
+                .map(|target| {
+                    let note = sensors.iter().find(|sensor| sensor.target_id == **target);
+                    let note = note.map(|sensor| sensor.note.as_str()).unwrap_or_default();
+                    format!("{interface} is mirrored to {target}, which cannot receive it ({note})")
+                })
+        }
     }
 }
 
@@ -358,7 +376,12 @@ mod tests {
             .map(|id| SensorView {
                 target_id: id.to_owned(),
                 zone: "us-east-1a".to_owned(),
-                note: String::new(),
+                note: if id == TARGETS[2] {
+                    "its instance is stopped"
+                } else {
+                    ""
+                }
+                .to_owned(),
             })
             .into()
     }
@@ -451,7 +474,7 @@ mod tests {
             wrong
                 .problems
                 .iter()
-                .any(|problem| problem.contains("cannot receive it")),
+                .any(|problem| problem.contains("cannot receive it (its instance is stopped)")),
             "{:?}",
             wrong.problems
         );

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::TrafficMirrorSession;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
 use mirrorstep_core::unreadable::Unreadable;
+use mirrorstep_ec2::PAGE;
 use mirrorstep_ledger::{Correction, Entry};
 
 use crate::aws::{Account, Service};
@@ -279,7 +280,7 @@ pub async fn sessions(account: &Account) -> Result<Vec<Session>, Error> {
     let sessions: Vec<TrafficMirrorSession> = account
         .ec2_client
         .describe_traffic_mirror_sessions()
-        .max_results(1000)
+        .max_results(PAGE)
         .into_paginator()
         .items()
         .send()

@@ -17,7 +17,7 @@ pub async fn run(
     workshop: &Workshop,
     terminal: &Terminal,
 ) -> Result<ExitCode, Error> {
-    let stand_ins = StandIns::start(&options.stack, workshop, terminal).await?;
+    let stand_ins = StandIns::start(&options.stack, options.large_account, workshop, terminal).await?;
     let snapshot = options.snapshot.as_deref();
     let world = World::prepare(&options.stack, options.fleet, snapshot, &stand_ins, terminal).await?;
     let stack = stand_ins
@@ -63,7 +63,7 @@ fn as_text(stack: &Stack, world: &World) -> String {
 aws stepfunctions start-execution --state-machine-arn {machine} --input '{event}'
 # What became of every interface, and what EC2 holds:
 aws stepfunctions list-executions --state-machine-arn {interface_machine}
-aws ec2 describe-traffic-mirror-sessions
+aws ec2 describe-traffic-mirror-sessions --page-size 1000
 aws dynamodb scan --table-name {table}
 # How it all stands:
 mirrorstep status\n",

@@ -63,6 +63,8 @@ pub struct Scenario {
     pub decommissioned: String,
     /// What ought to become of each interface of the instances that start.
     pub expected: BTreeMap<String, Expected>,
+    /// The stopped instances that do not start: those of a sensor that is down.
+    pub stays_stopped: BTreeSet<String>,
 }
 
 /// A sensor.
@@ -93,18 +95,35 @@ pub enum Blocked {
     Capacity,
     /// Another account shares it, and its interface is not visible.
     Unverifiable,
+    /// Its instance is stopped, and stays so.
+    Stopped,
+    /// Its interface is attached to no instance any more.
+    Detached,
+    /// Its interface was deleted.
+    Gone,
 }
 
-/// The targets that nobody can use, beside the sensors, and the zone of those that are in one. The full one is where
-/// few of the fleet are: whoever meets it first makes calls in vain.
-const USELESS: [(Blocked, Option<usize>); 3] = [
+/// The targets that nobody can use, beside the sensors, and the zone of those that are in one. The full one and the one
+/// on a stopped instance are where few of the fleet are: whoever meets them first makes calls in vain.
+const USELESS: [(Blocked, Option<usize>); 6] = [
     (Blocked::Route, Some(MAIN_ZONE)),
     (Blocked::Capacity, Some(0)),
     (Blocked::Unverifiable, None),
+    (Blocked::Stopped, Some(0)),
+    (Blocked::Detached, Some(MAIN_ZONE)),
+    (Blocked::Gone, None),
 ];
+
+/// Instance types of the fleet that cannot be mirrored
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources"), and
+/// how many instances there must be at least for them to be among them.
+const UNSUPPORTED: [&str; 3] = ["m7i.large", "c7g.xlarge", "t2.medium"];
+const WITH_UNSUPPORTED: usize = 10;
 
 /// The zone of the largest part of the fleet.
 const MAIN_ZONE: usize = 1;
+/// The zone with one sensor.
+const LONE_ZONE: usize = 2;
 
 /// What ought to become of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +132,7 @@ pub enum Expected {
     Mirrored(BTreeSet<String>),
     /// It is left out by its instance's tag.
     OptedOut,
-    /// It is a sensor's own.
+    /// It is a sensor's own, or EC2 refuses its instance's type.
     NotMirrorable,
 }
 
@@ -141,8 +160,20 @@ impl Sensor {
                 blocked: Some(Blocked::Unverifiable),
                 ..
             } => "another account's, its interface not visible",
+            Self {
+                blocked: Some(Blocked::Stopped),
+                ..
+            } => "its instance is stopped",
+            Self {
+                blocked: Some(Blocked::Detached),
+                ..
+            } => "its interface is detached",
+            Self {
+                blocked: Some(Blocked::Gone),
+                ..
+            } => "its interface is gone",
             Self { starts: true, .. } => "its own instance starts too",
-            Self { zone, .. } if *zone == ZONES[2] => "in a zone of its own",
+            Self { zone, .. } if *zone == ZONES[LONE_ZONE] => "in a zone of its own",
             _ => "",
         }
     }
@@ -152,6 +183,8 @@ impl Sensor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Workload,
+    /// Of a type that EC2 refuses to mirror.
+    Unsupported(&'static str),
     OptedOut,
     Sensor,
 }
@@ -177,16 +210,16 @@ impl Scenario {
             sensors: Vec::new(),
             decommissioned: builder.id("tmt"),
             expected: BTreeMap::new(),
+            stays_stopped: BTreeSet::new(),
         };
         scenario.add_sensors(&fleet, &mut builder);
         scenario.add_useless_targets(&mut builder);
         for shape in fleet.iter().filter(|shape| shape.role != Role::Sensor) {
-            let opted_out = shape.role == Role::OptedOut;
-            for interface in builder.workload(shape, opted_out) {
-                let expected = if opted_out {
-                    Expected::OptedOut
-                } else {
-                    Expected::Mirrored(scenario.usable(ZONES[shape.zone]))
+            for interface in builder.workload(shape) {
+                let expected = match shape.role {
+                    Role::OptedOut => Expected::OptedOut,
+                    Role::Unsupported(_) | Role::Sensor => Expected::NotMirrorable,
+                    Role::Workload => Expected::Mirrored(scenario.usable(ZONES[shape.zone])),
                 };
                 scenario.expected.insert(interface, expected);
             }
@@ -200,7 +233,7 @@ impl Scenario {
         for (zone, sizing) in SIZING.iter().enumerate() {
             let interfaces: usize = fleet
                 .iter()
-                .filter(|s| s.zone == zone && s.role == Role::Workload)
+                .filter(|s| s.zone == zone && matches!(s.role, Role::Workload | Role::Unsupported(_)))
                 .map(|s| s.interfaces)
                 .sum();
             // A fifth is left free: a session whose create call was lost takes its place for a while.
@@ -213,10 +246,10 @@ impl Scenario {
             for blocked in std::iter::repeat_n(None, usable).chain(blocked.map(Some)) {
                 let made = builder.sensor(self.sensors.len(), zone, sizing.instance_type, blocked, starts);
                 if starts {
-                    self.expected.insert(made.interface_id, Expected::NotMirrorable);
+                    self.expected.insert(made.interface, Expected::NotMirrorable);
                 }
                 self.sensors.push(Sensor {
-                    target_id: made.target_id,
+                    target_id: made.target,
                     zone: ZONES[zone],
                     capacity: sizing.capacity,
                     blocked,
@@ -232,11 +265,13 @@ impl Scenario {
             let number = self.sensors.len();
             let target_id = match zone {
                 Some(zone) => {
-                    builder
-                        .sensor(number, zone, "m5.large", Some(blocked), false)
-                        .target_id
+                    let made = builder.sensor(number, zone, "m5.large", Some(blocked), false);
+                    if blocked == Blocked::Stopped {
+                        self.stays_stopped.insert(made.instance);
+                    }
+                    made.target
                 }
-                None => builder.target_of_another_account(),
+                None => builder.target_without_interface(blocked),
             };
             self.sensors.push(Sensor {
                 target_id,
@@ -258,7 +293,11 @@ impl Scenario {
     }
 }
 
-/// The instances that start: the last one is opted out, the one before it is a sensor, the others work.
+/// The instances that start: the last one is opted out, the one before it is a sensor, those before it are of types
+/// that EC2 refuses, the others work.
+///
+/// Those of refused types are in the zone of a single sensor: they are placed and released again, which among several
+/// sensors would leave one with fewer sessions than the others.
 fn fleet(instances: usize, random: &mut Rng) -> Vec<Shape> {
     let mut interfaces_in = [0; ZONES.len()];
     (0..instances)
@@ -266,6 +305,10 @@ fn fleet(instances: usize, random: &mut Rng) -> Vec<Shape> {
             let role = match instances - index {
                 1 if instances >= 2 => Role::OptedOut,
                 2 if instances >= 3 => Role::Sensor,
+                from_end if instances >= WITH_UNSUPPORTED => match UNSUPPORTED.get(from_end - 3) {
+                    Some(refused) => Role::Unsupported(refused),
+                    None => Role::Workload,
+                },
                 _ => Role::Workload,
             };
             // The first three show each number of interfaces, and both with and without a public address.
@@ -287,6 +330,10 @@ fn fleet(instances: usize, random: &mut Rng) -> Vec<Shape> {
             if role == Role::Workload {
                 interfaces_in[zone] += interfaces;
             }
+            let (zone, interfaces) = match role {
+                Role::Unsupported(_) => (LONE_ZONE, 1),
+                _ => (zone, interfaces),
+            };
             Shape {
                 role,
                 vpc,
@@ -310,12 +357,18 @@ mod tests {
         scenario.snapshot[name].as_array().unwrap()
     }
 
+    /// The instances that start.
     fn stopped(scenario: &Scenario) -> Vec<&Value> {
         let instances = list(scenario, "Reservations")
             .iter()
             .flat_map(|r| r["Instances"].as_array().unwrap());
         instances
             .filter(|instance| instance["State"]["Name"] == "stopped")
+            .filter(|instance| {
+                !scenario
+                    .stays_stopped
+                    .contains(instance["InstanceId"].as_str().unwrap())
+            })
             .collect()
     }
 
@@ -385,6 +438,10 @@ mod tests {
 
             let stopped = stopped(&scenario);
             assert_eq!(stopped.len(), 40);
+            for refused in UNSUPPORTED {
+                assert_eq!(stopped.iter().filter(|i| i["InstanceType"] == refused).count(), 1);
+            }
+            assert_eq!(scenario.stays_stopped.len(), 1);
             let opted_out = |i: &&&Value| {
                 i["Tags"]
                     .to_string()

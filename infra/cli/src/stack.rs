@@ -129,9 +129,11 @@ pub struct StandIns {
 }
 
 impl StandIns {
-    /// Prepares what is needed, as far as it is not there from last time, and starts the stand-ins.
+    /// Prepares what is needed, as far as it is not there from last time, and starts the stand-ins. In a large account
+    /// ec2-sim refuses describes that are not paginated.
     pub async fn start(
         options: &StackOptions,
+        large_account: bool,
         workshop: &Workshop,
         terminal: &Terminal,
     ) -> Result<Self, Error> {
@@ -149,7 +151,7 @@ impl StandIns {
         let endpoint = format!("http://127.0.0.1:{port}");
         let ec2_endpoint = match &options.ec2_endpoint {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => start_ec2_sim(options, workshop, &binaries, &endpoint).await?,
+            None => start_ec2_sim(options, large_account, workshop, &binaries, &endpoint).await?,
         };
         let mut ministack = workshop.group.command(venv.python());
         ministack
@@ -241,6 +243,7 @@ impl Stack {
 
 async fn start_ec2_sim(
     options: &StackOptions,
+    large_account: bool,
     workshop: &Workshop,
     binaries: &build::Binaries,
     events_endpoint: &str,
@@ -262,6 +265,7 @@ async fn start_ec2_sim(
                 "off"
             },
         ])
+        .args(large_account.then_some("--large-account"))
         .envs(clients::environment(events_endpoint, events_endpoint));
     let log = workshop.dir().join("ec2-sim.log");
     let (child, line) = workshop

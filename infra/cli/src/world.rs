@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use mirrorstep_ec2::PAGE;
 use serde_json::{Value, json};
 
 use crate::cli::{FleetOptions, StackOptions};
@@ -97,6 +98,7 @@ impl World {
             for (view, sensor) in world.sensors.iter_mut().zip(&scenario.sensors) {
                 sensor.note().clone_into(&mut view.note);
             }
+            world.stopped.retain(|id| !scenario.stays_stopped.contains(id));
             Self {
                 scenario: Some(scenario),
                 ..world
@@ -153,6 +155,7 @@ impl World {
         let ec2 = &clients.ec2;
         let targets: Vec<_> = ec2
             .describe_traffic_mirror_targets()
+            .max_results(PAGE)
             .into_paginator()
             .items()
             .send()
@@ -164,6 +167,7 @@ impl World {
         }
         let interfaces: Vec<_> = ec2
             .describe_network_interfaces()
+            .max_results(PAGE)
             .into_paginator()
             .items()
             .send()
@@ -181,6 +185,7 @@ impl World {
             .collect();
         let filters: Vec<_> = ec2
             .describe_traffic_mirror_filters()
+            .max_results(PAGE)
             .into_paginator()
             .items()
             .send()
@@ -317,6 +322,7 @@ async fn instances_in(ec2: &aws_sdk_ec2::Client, state: InstanceStateName) -> Re
                 .values(state.as_str())
                 .build(),
         )
+        .max_results(PAGE)
         .into_paginator()
         .items()
         .send()
@@ -393,7 +399,7 @@ mod tests {
             seed: 1,
         });
         let world = World::of_snapshot(&scenario.snapshot);
-        assert_eq!(world.stopped.len(), 30);
+        assert_eq!(world.stopped.len(), 30 + scenario.stays_stopped.len());
         let zones: Vec<&str> = world.sensors.iter().map(|sensor| sensor.zone.as_str()).collect();
         assert_eq!(
             zones,

@@ -28,7 +28,10 @@ struct Aws {
 
 impl Aws {
     async fn with(world: &Value) -> Self {
-        let sim = Ec2Sim::new(Options::default());
+        let sim = Ec2Sim::new(Options {
+            large_account: true,
+            ..Options::default()
+        });
         sim.load_snapshot(world).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

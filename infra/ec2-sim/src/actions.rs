@@ -14,6 +14,7 @@ pub(crate) use instances::reservations;
 pub(crate) use tags::check_tags;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ use crate::error::ApiError;
 use crate::history::{Horizon, Table};
 use crate::model::Row;
 use crate::query::Params;
+use crate::refusals;
 use crate::world::World;
 
 /// What an action works on and with.
@@ -32,6 +34,12 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     /// Up to when changes are visible to describes.
     pub(crate) horizon: Horizon,
+    /// The same for the interfaces that `DescribeInstances` shows.
+    pub(crate) interfaces_horizon: Horizon,
+    /// How long an interface is `attaching` or `detaching`.
+    pub(crate) attaching: Duration,
+    /// Whether describes must be paginated.
+    pub(crate) large_account: bool,
     /// Now, as EC2 writes times.
     pub(crate) time: String,
     pub(crate) account: &'a str,
@@ -54,11 +62,26 @@ pub(crate) fn perform(context: &mut Context<'_>, params: &Params) -> Answer {
         let message = "Request would have succeeded, but DryRun flag is set.";
         return Err(ApiError::new("DryRunOperation", message).with_status(412));
     }
-    context.world.forget_terminated(context.now);
+    if context.large_account && is_unpaginated(name, params) {
+        return Err(refusals::not_paginated(name));
+    }
+    context.world.catch_up(context.now);
     match params.get("ClientToken") {
         Some(token) if !token.is_empty() => once(context, name, token, params, action),
         _ => action(context, params),
     }
+}
+
+/// Whether a request asks for everything at once: without pages, and without IDs, which limit the answer themselves.
+/// There are no pages of Availability Zones.
+fn is_unpaginated(name: &str, params: &Params) -> bool {
+    let lists = name.starts_with("Describe") || name == "GetManagedPrefixListEntries";
+    let is_id = |name: &String| name.split_once('.').is_some_and(|(list, _)| list.ends_with("Id"));
+    lists
+        && name != "DescribeAvailabilityZones"
+        && params.get("MaxResults").is_none()
+        && params.get("NextToken").is_none()
+        && !params.all().keys().any(is_id)
 }
 
 /// Carries out a request with a client token: the same request again is not done again, and gets the same

@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::history::{Horizon, Table};
 use crate::model::{Row, Values};
 use crate::query::Params;
+use crate::refusals;
 
 /// EC2 takes up to 200 filter values in one request ("Filtering" in the developer guide).
 const FILTER_VALUES: usize = 200;
@@ -20,8 +21,8 @@ pub(crate) struct Paging {
     pub(crate) most: usize,
     /// The page's size when the request does not say.
     pub(crate) default: Option<usize>,
-    /// Whether IDs and `MaxResults` exclude each other.
-    pub(crate) not_with_ids: bool,
+    /// Whether more than `most` is taken as that, and not refused.
+    pub(crate) takes_more: bool,
 }
 
 impl Paging {
@@ -30,7 +31,7 @@ impl Paging {
         least: 5,
         most: 1000,
         default: None,
-        not_with_ids: false,
+        takes_more: false,
     };
 }
 
@@ -178,13 +179,8 @@ pub(crate) fn page<T>(
     paging: Paging,
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
     let max_results = params.integer("MaxResults")?;
-    if paging.not_with_ids && max_results.is_some() && !params.list(id_param).is_empty() {
-        let kind = id_param.strip_suffix("Id").unwrap_or(id_param);
-        let (first, rest) = kind.split_at(kind.len().min(1));
-        return Err(ApiError::combination(format!(
-            "The parameter {}{rest}sSet cannot be used with the parameter maxResults",
-            first.to_ascii_lowercase()
-        )));
+    if max_results.is_some() && !params.list(id_param).is_empty() {
+        return Err(refusals::ids_and_pages(id_param));
     }
     let size = match max_results.map(|asked| (asked, usize::try_from(asked).unwrap_or_default())) {
         None => paging.default.unwrap_or(usize::MAX),
@@ -192,11 +188,11 @@ pub(crate) fn page<T>(
             let why = format!("Expecting a value greater than or equal to {}.", paging.least);
             return Err(ApiError::invalid_value("maxResults", asked, &why));
         }
-        Some((asked, size)) if size > paging.most => {
+        Some((asked, size)) if size > paging.most && !paging.takes_more => {
             let why = format!("Expecting a value less than or equal to {}.", paging.most);
             return Err(ApiError::invalid_value("maxResults", asked, &why));
         }
-        Some((_, size)) => size,
+        Some((_, size)) => size.min(paging.most),
     };
     let action = params.get("Action").unwrap_or_default();
     let after = params.get("NextToken").filter(|token| !token.is_empty());

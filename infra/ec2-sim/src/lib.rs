@@ -17,6 +17,7 @@ mod history;
 mod model;
 mod publisher;
 mod query;
+mod refusals;
 mod server;
 mod sim;
 mod snapshot;

@@ -30,6 +30,15 @@ struct Arguments {
     /// How long a change stays invisible to describes, such as 5s
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     lag: Duration,
+    /// The account has very many interfaces: describes without IDs are refused unless they are paginated
+    #[arg(long)]
+    large_account: bool,
+    /// How long an interface is attaching or detaching, such as 5s
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    attaching: Duration,
+    /// How much longer than the lag DescribeInstances shows an instance without its interfaces, such as 5s
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    without_interfaces: Duration,
     /// Seed of IDs and addresses
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -80,6 +89,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         seed: arguments.seed,
         account: arguments.account,
         region: arguments.region,
+        large_account: arguments.large_account,
+        attaching: arguments.attaching,
+        without_interfaces: arguments.without_interfaces,
         ..Options::default()
     });
     if let Some(file) = &arguments.snapshot {

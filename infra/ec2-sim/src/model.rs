@@ -64,7 +64,7 @@ pub(crate) trait Row: Clone + Default + Serialize + for<'a> Deserialize<'a> {
 
 /// Implements the members of [`Row`] that differ in names only.
 macro_rules! row {
-    ($kind:ty, $list:literal, $id:literal, $prefix:literal, $noun:literal, $resource_type:literal, $not_found:literal, $id_member:ident, $tags:ident) => {
+    ($kind:ty, $list:literal, $id:literal, $prefix:literal, $noun:literal, $resource_type:literal, $not_found:expr, $id_member:ident, $tags:ident) => {
         const LIST: &'static str = $list;
         const ID: &'static str = $id;
         const PREFIX: &'static str = $prefix;

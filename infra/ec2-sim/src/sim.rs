@@ -34,6 +34,13 @@ pub struct Options {
     pub account: String,
     /// The Region, which names zones and ARNs.
     pub region: String,
+    /// Whether the account has so many interfaces that a describe without IDs is refused unless it is paginated, by
+    /// `MaxResults`.
+    pub large_account: bool,
+    /// How long an interface is `attaching`, and then `detaching`: meanwhile it cannot be a mirror source.
+    pub attaching: Duration,
+    /// How much longer than the lag `DescribeInstances` shows an instance without the interfaces that it has.
+    pub without_interfaces: Duration,
     /// What time it is at the start. Time then passes as tokio's clock does, also when that is paused.
     pub start: SystemTime,
 }
@@ -46,6 +53,9 @@ impl Default for Options {
             seed: 0,
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),
+            large_account: false,
+            attaching: Duration::ZERO,
+            without_interfaces: Duration::ZERO,
             start: SystemTime::now(),
         }
     }
@@ -148,7 +158,7 @@ impl fmt::Debug for Ec2Sim {
 impl Ec2Sim {
     /// An empty world.
     pub fn new(options: Options) -> Self {
-        let world = World::new(options.lag, options.seed);
+        let world = World::new(&options);
         Self {
             shared: Arc::new(Shared {
                 options,
@@ -282,6 +292,9 @@ impl Ec2Sim {
             world,
             now,
             horizon: now.checked_sub(options.lag),
+            interfaces_horizon: now.checked_sub(options.lag + options.without_interfaces),
+            attaching: options.attaching,
+            large_account: options.large_account,
             time: time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
             account: &options.account,
             region: &options.region,

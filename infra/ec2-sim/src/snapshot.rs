@@ -194,10 +194,13 @@ fn interfaces(
         .collect()
 }
 
-/// An interface with the status that follows from its attachment, if it was given none.
+/// An interface with the status that follows from its attachment, and the attachment's own, if it was given none.
 fn whole(mut interface: NetworkInterface, given: &Value) -> NetworkInterface {
     if given.get("Status").is_none() && interface.instance_id().is_some() {
         "in-use".clone_into(&mut interface.status);
+    }
+    if let Some(attachment) = &mut interface.attachment {
+        attachment.status.get_or_insert_with(|| "attached".to_owned());
     }
     interface
 }

@@ -16,6 +16,7 @@ use crate::model::{
     address_key,
 };
 use crate::query::Params;
+use crate::sim::Options;
 
 /// How long EC2 still shows an instance that was terminated ("usually within an hour", API reference,
 /// `TerminateInstances`).
@@ -57,13 +58,16 @@ pub(crate) struct World {
     next_address: BTreeMap<String, u32>,
     next_public_address: u32,
     terminated: VecDeque<(Instant, String)>,
+    /// The interfaces whose attachment is under way, by when it is over.
+    attaching: VecDeque<(Instant, String)>,
 }
 
 impl World {
-    pub(crate) fn new(lag: Duration, seed: u64) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
+        let lag = options.lag;
         Self {
             instances: Table::new(lag),
-            interfaces: Table::new(lag),
+            interfaces: Table::new(lag + options.without_interfaces),
             targets: Table::new(lag),
             filters: Table::new(lag),
             sessions: Table::new(lag),
@@ -77,10 +81,11 @@ impl World {
             prefix_list_entries: BTreeMap::new(),
             tokens: BTreeMap::new(),
             changes: Vec::new(),
-            random: fastrand::Rng::with_seed(seed),
+            random: fastrand::Rng::with_seed(options.seed),
             next_address: BTreeMap::new(),
             next_public_address: 0,
             terminated: VecDeque::new(),
+            attaching: VecDeque::new(),
         }
     }
 
@@ -214,8 +219,22 @@ impl World {
         }
     }
 
-    /// Forgets the instances whose termination is long past.
-    pub(crate) fn forget_terminated(&mut self, now: Instant) {
+    /// Notes that an interface is `attaching` or `detaching` until then. All take equally long.
+    pub(crate) fn note_attaching(&mut self, until: Instant, interface_id: &str) {
+        self.attaching.push_back((until, interface_id.to_owned()));
+    }
+
+    /// Lets happen what was to happen by now: attachments come to their end, and instances whose termination is long
+    /// past are forgotten.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        while let Some((at, interface_id)) = self.attaching.front().cloned() {
+            if at > now {
+                break;
+            }
+            self.attaching.pop_front();
+            self.interfaces
+                .change(at, &interface_id, NetworkInterface::settle);
+        }
         while let Some((since, instance_id)) = self.terminated.front().cloned() {
             if now.saturating_duration_since(since) < TERMINATED_SHOWN {
                 break;

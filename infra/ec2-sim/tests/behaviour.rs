@@ -8,6 +8,8 @@ mod describes;
 mod sessions;
 #[path = "behaviour/snapshots.rs"]
 mod snapshots;
+#[path = "behaviour/states.rs"]
+mod states;
 #[path = "behaviour/time.rs"]
 mod time;
 

@@ -523,23 +523,22 @@ async fn mirroring_and_tags() {
     let sim = Ec2Sim::new(Options::default());
     let ec2 = client(&sim);
     let (_, subnet_id) = network(&ec2).await;
-    let mut interfaces = Vec::new();
-    for _ in 0..2 {
-        let created = ec2
-            .create_network_interface()
-            .subnet_id(&subnet_id)
-            .send()
-            .await
-            .unwrap();
-        interfaces.push(
-            created
-                .network_interface()
-                .unwrap()
-                .network_interface_id()
-                .unwrap()
-                .to_owned(),
-        );
-    }
+    let run = ec2
+        .run_instances()
+        .image_id("ami-12345678")
+        .instance_type(InstanceType::M5Large)
+        .min_count(2)
+        .max_count(2)
+        .subnet_id(&subnet_id)
+        .send()
+        .await
+        .unwrap();
+    let interfaces: Vec<String> = run
+        .instances()
+        .iter()
+        .map(|instance| &instance.network_interfaces()[0])
+        .map(|interface| interface.network_interface_id().unwrap().to_owned())
+        .collect();
     let target = ec2
         .create_traffic_mirror_target()
         .network_interface_id(&interfaces[1])
@@ -703,7 +702,7 @@ async fn mirroring_and_tags() {
         .send()
         .await
         .unwrap_err();
-    assert_eq!(in_use.code(), Some("TrafficMirrorTargetInUse"));
+    assert_eq!(in_use.code(), Some("TrafficMirrorTargetInUseException"));
     let deleted = ec2
         .delete_traffic_mirror_session()
         .traffic_mirror_session_id(session_id)
@@ -814,7 +813,10 @@ async fn the_sdk_retries_a_lost_create_into_one_session() {
         .build();
     let ec2 = Client::from_conf(config);
     sim.load_snapshot(&serde_json::json!({
-        "NetworkInterfaces": [{"NetworkInterfaceId": "eni-1"}],
+        "NetworkInterfaces": [
+            {"NetworkInterfaceId": "eni-1", "Attachment": {"InstanceId": "i-1"}},
+            {"NetworkInterfaceId": "eni-2", "Attachment": {"InstanceId": "i-2"}},
+        ],
         "TrafficMirrorTargets": [{"TrafficMirrorTargetId": "tmt-1", "NetworkInterfaceId": "eni-2"}],
         "TrafficMirrorFilters": [{"TrafficMirrorFilterId": "tmf-1"}],
     }))

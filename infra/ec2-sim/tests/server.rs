@@ -82,6 +82,11 @@ async fn the_binary_serves_ec2_and_its_own_end_points() {
         "aws",
         "--lag",
         "1h",
+        "--large-account",
+        "--attaching",
+        "5s",
+        "--without-interfaces",
+        "5s",
     ])
     .await;
     std::fs::remove_file(&file).unwrap();
@@ -91,7 +96,7 @@ async fn the_binary_serves_ec2_and_its_own_end_points() {
     );
 
     let (status, vpcs) = server
-        .send("POST", "/", "Action=DescribeVpcs&Version=2016-11-15")
+        .send("POST", "/", "Action=DescribeVpcs&Version=2016-11-15&MaxResults=5")
         .await
         .unwrap();
     assert!(status == 200 && vpcs.contains("<vpcId>vpc-1</vpcId>"), "{vpcs}");

@@ -52,10 +52,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts `mirrorstep local --json` with these arguments, and waits until it is up.
+    /// Starts `mirrorstep local --json` with these arguments, and waits until it is up. EC2 refuses describes that are
+    /// not paginated.
     pub fn start(arguments: &[&str]) -> Self {
         let mut process = mirrorstep()
-            .args(["local", "--json"])
+            .args(["local", "--json", "--large-account"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -103,6 +104,11 @@ impl Stack {
         } else {
             serde_json::from_str(&text).expect("it prints JSON")
         }
+    }
+
+    /// What EC2 shows: all pages of a describe.
+    pub fn ec2(&self, describe: &str) -> Value {
+        self.aws(&["ec2", describe, "--page-size", "1000"])
     }
 
     /// Runs this project's own command against the stack.
@@ -248,7 +254,7 @@ impl Stack {
 
     /// The sessions in EC2.
     pub fn sessions(&self) -> Vec<Value> {
-        let answer = self.aws(&["ec2", "describe-traffic-mirror-sessions"]);
+        let answer = self.ec2("describe-traffic-mirror-sessions");
         answer["TrafficMirrorSessions"]
             .as_array()
             .cloned()

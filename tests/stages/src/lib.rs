@@ -124,8 +124,13 @@ impl Intercept for Unnamed {
 }
 
 impl Aws {
-    /// An empty account.
+    /// An empty account. It has very many interfaces as far as EC2 is concerned: a describe that is not paginated is
+    /// refused.
     pub fn new(options: Options) -> Self {
+        let options = Options {
+            large_account: true,
+            ..options
+        };
         let start = tokio::time::Instant::now();
         let epoch: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a valid time");
         let clock = Clock::new(move || {

@@ -10,6 +10,7 @@ use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::network::{Tag, TrafficMirrorSession};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
+use mirrorstep_ec2::PAGE;
 
 use super::Examination;
 use super::sensors::{Sensor, only};
@@ -23,8 +24,6 @@ const SESSIONS: usize = 10_000;
 const SOURCES: usize = 10;
 /// And on an instance of the largest size of its family (the same page).
 const SOURCES_ON_LARGEST: usize = 100;
-/// The largest page of `DescribeInstances` (EC2 API reference).
-const PAGE: i32 = 1000;
 
 /// An interface of a running instance that is to be mirrored.
 #[derive(Debug)]

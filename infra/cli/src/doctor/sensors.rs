@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use aws_sdk_ec2::types::{Filter, TrafficMirrorFilterRule, TrafficMirrorRuleAction};
+use aws_sdk_ec2::types::{
+    Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorRuleAction, Vpc,
+};
 use mirrorstep_core::collect as needed;
 use mirrorstep_core::config::{Targets, UnverifiableTargets};
 use mirrorstep_core::network::{IpPermission, NetworkInterface, SecurityGroup, TrafficMirrorTarget};
 use mirrorstep_core::reachability::load_balancer_description;
 use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_ec2::PAGE;
 
 use super::Examination;
 use crate::aws::Service;
@@ -170,16 +173,21 @@ impl Examination {
             .ec2_client
             .describe_traffic_mirror_filters()
             .filters(only("traffic-mirror-filter-id", [id.as_str()]))
+            .max_results(PAGE)
+            .into_paginator()
+            .items()
             .send()
+            .try_collect()
             .await
             .map_err(
                 self.account
                     .refusal(&Service::EC2, "DescribeTrafficMirrorFilters"),
             );
-        let Some(answer) = self.given(CHECK, answer)? else {
-            return Ok(());
+        let found: Vec<TrafficMirrorFilter> = match self.given(CHECK, answer)? {
+            Some(found) => found,
+            None => return Ok(()),
         };
-        let Some(filter) = answer.traffic_mirror_filters().first() else {
+        let Some(filter) = found.first() else {
             let words = format!(
                 "EC2 in {} shows no such filter: no session can be created",
                 self.account.place()
@@ -291,9 +299,11 @@ impl Examination {
             .account
             .ec2_client
             .describe_vpcs()
-            .filters(only("vpc-id", vpcs));
-        let answer = call.send().await.ok();
-        let vpcs = answer.and_then(|answer| answer.vpcs).unwrap_or_default();
+            .filters(only("vpc-id", vpcs))
+            .max_results(PAGE)
+            .into_paginator()
+            .items();
+        let vpcs: Vec<Vpc> = call.send().try_collect().await.unwrap_or_default();
         vpcs.into_iter()
             .filter_map(|vpc| Some((vpc.vpc_id?, vpc.cidr_block?)))
             .collect()

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{Blocked, Shape, ZONES};
+use super::{Blocked, Role, Shape, ZONES};
 use crate::clients::ACCOUNT;
 
 /// When everything was made, for the members that say so.
@@ -59,8 +59,9 @@ struct Subnet {
 
 /// A sensor that was made.
 pub(super) struct MadeSensor {
-    pub(super) target_id: String,
-    pub(super) interface_id: String,
+    pub(super) target: String,
+    pub(super) instance: String,
+    pub(super) interface: String,
 }
 
 /// An instance that is to be made.
@@ -294,7 +295,11 @@ impl Builder {
         let interfaces = self.instance(NewInstance {
             name: &name,
             instance_type,
-            state: if starts { "stopped" } else { "running" },
+            state: if starts || blocked == Some(Blocked::Stopped) {
+                "stopped"
+            } else {
+                "running"
+            },
             zone,
             vpc_id: &vpc_id,
             subnet_id: &subnet_id,
@@ -304,6 +309,10 @@ impl Builder {
             tags: Vec::new(),
         });
         let interface_id = interfaces.into_iter().next().unwrap_or_default();
+        let instance_id = self.last_instance();
+        if blocked == Some(Blocked::Detached) {
+            self.detach_last();
+        }
         let target_id = self.id("tmt");
         self.targets.push(json!({
             "TrafficMirrorTargetId": target_id, "NetworkInterfaceId": interface_id, "Type": "network-interface",
@@ -313,8 +322,26 @@ impl Builder {
             self.sources_of_another_account(&target_id);
         }
         MadeSensor {
-            target_id,
-            interface_id,
+            target: target_id,
+            instance: instance_id,
+            interface: interface_id,
+        }
+    }
+
+    /// The instance that was made last.
+    fn last_instance(&self) -> String {
+        let last = self.reservations.last();
+        last.and_then(|reservation| reservation["Instances"][0]["InstanceId"].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// Takes the interface that was made last from its instance, and the instance away.
+    fn detach_last(&mut self) {
+        self.reservations.pop();
+        if let Some(Value::Object(interface)) = self.interfaces.last_mut() {
+            interface.remove("Attachment");
+            interface.insert("Status".to_owned(), json!("available"));
         }
     }
 
@@ -330,20 +357,25 @@ impl Builder {
         }
     }
 
-    /// Makes a target that another account shares, of which nothing but itself is visible.
-    pub(super) fn target_of_another_account(&mut self) -> String {
+    /// Makes a target of which nothing but itself is visible: another account shares it, or its interface is gone.
+    pub(super) fn target_without_interface(&mut self, blocked: Blocked) -> String {
         let target_id = self.id("tmt");
         let interface_id = self.id("eni");
+        let (owner, description) = match blocked {
+            Blocked::Unverifiable => (OTHER_ACCOUNT, "shared"),
+            _ => (ACCOUNT, "retired"),
+        };
         self.targets.push(json!({
             "TrafficMirrorTargetId": target_id, "NetworkInterfaceId": interface_id, "Type": "network-interface",
-            "Description": "shared", "OwnerId": OTHER_ACCOUNT, "Tags": [],
+            "Description": description, "OwnerId": owner, "Tags": [],
         }));
         target_id
     }
 
     /// Makes an instance of the fleet, stopped; answers with its interfaces.
-    pub(super) fn workload(&mut self, shape: &Shape, opted_out: bool) -> Vec<String> {
+    pub(super) fn workload(&mut self, shape: &Shape) -> Vec<String> {
         let number = self.reservations.len();
+        let opted_out = shape.role == Role::OptedOut;
         let name = if opted_out {
             format!("quiet-{number}")
         } else {
@@ -355,7 +387,10 @@ impl Builder {
         let (vpc_id, subnet_id, group_id) = (vpc.id.clone(), subnet.id.clone(), vpc.workload_group.clone());
         self.instance(NewInstance {
             name: &name,
-            instance_type: "m5.large",
+            instance_type: match shape.role {
+                Role::Unsupported(instance_type) => instance_type,
+                _ => "m5.large",
+            },
             state: "stopped",
             zone: shape.zone,
             vpc_id: &vpc_id,

@@ -11,7 +11,9 @@ use super::interfaces::{self, NewInterface};
 use super::{Answer, Context, existing};
 use crate::describe::{Filters, Paging, candidates, is_tag_filter, json as json_of, listed, page};
 use crate::error::ApiError;
-use crate::model::{Instance, InstanceState, NetworkInterface, Placement, Row, Subnet, Values, many, shown};
+use crate::model::{
+    Instance, InstanceState, NetworkInterface, Placement, Row, StateReason, Subnet, Values, many, shown,
+};
 use crate::query::Params;
 
 /// One interface of the instances to be run.
@@ -74,6 +76,7 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
             architecture: Some(architecture(&instance_type).to_owned()),
             state: InstanceState::named("pending"),
             state_transition_reason: String::new(),
+            state_reason: None,
             placement: Placement {
                 availability_zone: Some(spec.subnet.availability_zone.clone()),
                 tenancy: Some("default".to_owned()),
@@ -311,6 +314,7 @@ pub(super) fn start(context: &mut Context<'_>, params: &Params) -> Answer {
         |context, id| {
             context.world.instances.change(context.now, id, |instance| {
                 instance.state_transition_reason.clear();
+                instance.state_reason = None;
             });
         },
     )
@@ -376,6 +380,7 @@ fn user_initiated(context: &mut Context<'_>, id: &str) {
     let reason = format!("User initiated ({} GMT)", seconds.replace('T', " "));
     context.world.instances.change(context.now, id, |instance| {
         instance.state_transition_reason = reason;
+        instance.state_reason = Some(StateReason::user_initiated());
     });
 }
 
@@ -405,11 +410,7 @@ pub(super) fn describe(context: &mut Context<'_>, params: &Params) -> Answer {
         })
         .map(|view| (view.instance.instance_id.clone(), view))
         .collect();
-    let paging = Paging {
-        not_with_ids: true,
-        ..Paging::USUAL
-    };
-    let (views, next_token) = page(params, rows, Instance::ID, paging)?;
+    let (views, next_token) = page(params, rows, Instance::ID, Paging::USUAL)?;
     let pairs = views
         .iter()
         .map(|view| (view.instance, view.interfaces.as_slice()));
@@ -427,7 +428,7 @@ impl<'a> View<'a> {
         let table = &context.world.interfaces;
         let mut interfaces: Vec<_> = table
             .ids_with_key(&instance.instance_id)
-            .filter_map(|id| table.seen(id, context.horizon))
+            .filter_map(|id| table.seen(id, context.interfaces_horizon))
             .filter(|interface| interface.instance_id() == Some(&instance.instance_id))
             .collect();
         interfaces.sort_by_key(|interface| interface.attachment.as_ref().map(|a| a.device_index));

@@ -191,7 +191,8 @@ pub(super) fn publish(context: &mut Context<'_>, interface_id: &str) -> Associat
     association
 }
 
-/// Ties an interface to an instance, and gives back the attachment's ID.
+/// Ties an interface to an instance, and gives back the attachment's ID. The interface is `in-use` from then on, its
+/// attachment `attaching` for a while.
 pub(super) fn tie(
     context: &mut Context<'_>,
     interface_id: &str,
@@ -207,28 +208,42 @@ pub(super) fn tie(
         device_index,
         network_card_index: Some(0),
         delete_on_termination,
-        status: Some("attached".to_owned()),
+        status: Some("attaching".to_owned()),
         attach_time: Some(context.time.clone()),
     };
-    context
-        .world
-        .interfaces
-        .change(context.now, interface_id, |interface| {
-            interface.attachment = Some(attachment);
-            "in-use".clone_into(&mut interface.status);
-        });
+    attach_or_detach(context, interface_id, |interface| {
+        interface.attachment = Some(attachment);
+        "in-use".clone_into(&mut interface.status);
+    });
     attachment_id
 }
 
-/// Takes an interface from its instance.
+/// Takes an interface from its instance. Assumption: until that is done the interface is `in-use`, its attachment
+/// `detaching`.
 pub(super) fn untie(context: &mut Context<'_>, interface_id: &str) {
-    context
-        .world
-        .interfaces
-        .change(context.now, interface_id, |interface| {
-            interface.attachment = None;
-            "available".clone_into(&mut interface.status);
-        });
+    attach_or_detach(context, interface_id, |interface| {
+        if let Some(attachment) = &mut interface.attachment {
+            attachment.status = Some("detaching".to_owned());
+        }
+    });
+}
+
+/// Begins to change an interface's attachment, which is done at once or takes a while.
+fn attach_or_detach(
+    context: &mut Context<'_>,
+    interface_id: &str,
+    begin: impl FnOnce(&mut NetworkInterface),
+) {
+    let (now, takes) = (context.now, context.attaching);
+    context.world.interfaces.change(now, interface_id, |interface| {
+        begin(interface);
+        if takes.is_zero() {
+            interface.settle();
+        }
+    });
+    if !takes.is_zero() {
+        context.world.note_attaching(now + takes, interface_id);
+    }
 }
 
 /// `CreateNetworkInterface`.
@@ -400,15 +415,11 @@ pub(super) fn modify(context: &mut Context<'_>, params: &Params) -> Answer {
 
 /// `DescribeNetworkInterfaces`.
 pub(super) fn describe(context: &mut Context<'_>, params: &Params) -> Answer {
-    let paging = Paging {
-        not_with_ids: true,
-        ..Paging::USUAL
-    };
     describe_rows(
         context,
         params,
         &context.world.interfaces,
         "NetworkInterfaces",
-        paging,
+        Paging::USUAL,
     )
 }

@@ -1,7 +1,7 @@
 //! Traffic Mirroring: targets, filters, sessions.
 //!
-//! The rules are those of the Traffic Mirroring guide ("Quotas", "Targets", "Sessions"). Where AWS documents
-//! no error code, the choice made here is named at the place.
+//! The rules are those of the Traffic Mirroring guide ("Quotas", "Targets", "Sessions"). By which code and in which
+//! words EC2 refuses what breaks them is in [`crate::refusals`].
 
 mod instance_types;
 
@@ -18,6 +18,7 @@ use crate::model::{
     TrafficMirrorSession, TrafficMirrorTarget, network_id_key,
 };
 use crate::query::Params;
+use crate::refusals;
 use crate::world::World;
 
 const SESSIONS_PER_INTERFACE: usize = 3;
@@ -43,13 +44,8 @@ pub(super) fn create_target(context: &mut Context<'_>, params: &Params) -> Answe
     let kind = match (&interface_id, &load_balancer, &endpoint) {
         (Some(id), None, None) => {
             existing(&context.world.interfaces, id)?;
-            if context
-                .world
-                .sessions
-                .with_key(id)
-                .any(|session| session.network_interface_id == *id)
-            {
-                return Err(source_and_target(id));
+            if let Some(session) = sessions_of(context.world, id).first() {
+                return Err(refusals::target_is_source(id, session.id()));
             }
             "network-interface"
         }
@@ -60,6 +56,9 @@ pub(super) fn create_target(context: &mut Context<'_>, params: &Params) -> Answe
                     arn,
                     "It is not the ARN of one.",
                 ));
+            }
+            if context.world.targets.with_key(arn).next().is_some() {
+                return Err(refusals::load_balancer_is_target(arn));
             }
             "network-load-balancer"
         }
@@ -88,19 +87,11 @@ pub(super) fn create_target(context: &mut Context<'_>, params: &Params) -> Answe
     Ok(json!({"TrafficMirrorTarget": target}))
 }
 
-/// An interface is a source or a target, never both. AWS documents the rule, not the code.
-fn source_and_target(interface_id: &str) -> ApiError {
-    ApiError::invalid(format!(
-        "Network interface {interface_id} cannot be a traffic mirror source and a traffic mirror target at once"
-    ))
-}
-
 /// `DeleteTrafficMirrorTarget`: not while a session uses it.
 pub(super) fn delete_target(context: &mut Context<'_>, params: &Params) -> Answer {
     let id = asked_for(&context.world.targets, params)?.traffic_mirror_target_id;
-    if context.world.sessions.with_key(&id).next().is_some() {
-        let message = format!("Traffic mirror target {id} is in use by a traffic mirror session");
-        return Err(ApiError::new("TrafficMirrorTargetInUse", message));
+    if let Some(session) = context.world.sessions.with_key(&id).next() {
+        return Err(refusals::target_in_use(&id, session.id()));
     }
     context.world.targets.delete(context.now, &id);
     Ok(json!({"TrafficMirrorTargetId": id}))
@@ -154,9 +145,7 @@ pub(super) fn create_filter_rule(context: &mut Context<'_>, params: &Params) -> 
         ));
     }
     if rules.iter().any(|rule| rule.rule_number == rule_number) {
-        let message =
-            format!("Rule number {rule_number} is already being used in the {traffic_direction} direction");
-        return Err(ApiError::invalid(message));
+        return Err(refusals::rule_number_taken(rule_number, &traffic_direction));
     }
     let ports = |name: &str| -> Result<Option<FilterPortRange>, ApiError> {
         let range = params.structure(name);
@@ -193,9 +182,8 @@ pub(super) fn create_filter_rule(context: &mut Context<'_>, params: &Params) -> 
 /// `DeleteTrafficMirrorFilter`: not while a session uses it.
 pub(super) fn delete_filter(context: &mut Context<'_>, params: &Params) -> Answer {
     let id = asked_for(&context.world.filters, params)?.traffic_mirror_filter_id;
-    if context.world.sessions.with_key(&id).next().is_some() {
-        let message = format!("Traffic mirror filter {id} is in use by a traffic mirror session");
-        return Err(ApiError::new("TrafficMirrorFilterInUse", message));
+    if let Some(session) = context.world.sessions.with_key(&id).next() {
+        return Err(refusals::filter_in_use(&id, session.id()));
     }
     context.world.filters.delete(context.now, &id);
     Ok(json!({"TrafficMirrorFilterId": id}))
@@ -223,31 +211,25 @@ pub(super) fn create_session(context: &mut Context<'_>, params: &Params) -> Answ
     let packet_length = packet_length(params, &target)?;
     let virtual_network_id = virtual_network_id(params)?;
 
+    let account = context.account;
     let world = &mut *context.world;
     check_source(world, &interface)?;
+    check_target(world, &target, account)?;
     let of_interface = sessions_of(world, interface.id());
-    check_number_free(&of_interface, interface.id(), session_number)?;
+    check_number_free(&of_interface, session_number)?;
     if of_interface.len() >= SESSIONS_PER_INTERFACE {
-        let message = format!(
-            "Network interface {} has the maximum of {SESSIONS_PER_INTERFACE} traffic mirror sessions",
-            interface.id()
-        );
-        return Err(ApiError::new(
-            "TrafficMirrorSessionsPerInterfaceLimitExceeded",
-            message,
-        ));
+        return Err(refusals::source_full(SESSIONS_PER_INTERFACE));
     }
     check_room(world, &target, interface.id())?;
     if world.sessions.len() >= SESSIONS_PER_REGION {
-        let message = format!("The maximum of {SESSIONS_PER_REGION} traffic mirror sessions is reached");
-        return Err(ApiError::new("TrafficMirrorSessionLimitExceeded", message));
+        return Err(refusals::account_full(SESSIONS_PER_REGION));
     }
     let session = TrafficMirrorSession {
         traffic_mirror_session_id: world.new_id("tms"),
         traffic_mirror_target_id: target.traffic_mirror_target_id,
         traffic_mirror_filter_id: filter.traffic_mirror_filter_id,
         network_interface_id: interface.network_interface_id,
-        owner_id: Some(context.account.to_owned()),
+        owner_id: Some(account.to_owned()),
         packet_length,
         session_number,
         virtual_network_id: Some(virtual_network_id.unwrap_or_else(|| free_network_id(world))),
@@ -279,40 +261,63 @@ fn check_session_number(number: i32) -> Result<(), ApiError> {
     ))
 }
 
-/// AWS documents neither the code nor the message of a session number that is taken, but that it is refused;
-/// the words "already being used" are those seen in practice.
-fn check_number_free(
-    sessions: &[TrafficMirrorSession],
-    interface_id: &str,
-    number: i32,
-) -> Result<(), ApiError> {
-    if sessions.iter().any(|session| session.session_number == number) {
-        return Err(ApiError::invalid(format!(
-            "Session number {number} is already being used on network interface {interface_id}"
-        )));
+fn check_number_free(sessions: &[TrafficMirrorSession], number: i32) -> Result<(), ApiError> {
+    match sessions.iter().find(|session| session.session_number == number) {
+        Some(session) => Err(refusals::session_number_taken(number, session.id())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Refuses an interface that cannot be a source. AWS documents which instance types cannot be mirrored, but not
-/// the error: `UnsupportedOperation` is what EC2 generally answers to what a resource cannot do.
+/// Refuses an interface that cannot be a source: a target's own; one that is of another type than `interface`
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>), that is attached to nothing,
+/// or that is attached to an instance of a type that cannot be mirrored.
+///
+/// What a load balancer, RDS and the like run on is not simulated: their interfaces are taken to be mirrorable, and
+/// so are those of instances that are not in this world. Assumption: a stopped instance's can be sources too.
 fn check_source(world: &World, interface: &NetworkInterface) -> Result<(), ApiError> {
     let id = interface.id();
-    if world.targets.with_key(id).next().is_some() {
-        return Err(source_and_target(id));
+    if let Some(target) = world.targets.with_key(id).next() {
+        return Err(refusals::source_is_target(id, target.id()));
     }
     let instance = interface
         .instance_id()
         .and_then(|instance_id| world.instances.get(instance_id));
-    match instance.map(|instance| instance.instance_type.as_str()) {
-        Some(instance_type) if !can_be_mirrored(instance_type) => Err(ApiError::new(
-            "UnsupportedOperation",
-            format!(
-                "Network interface {id} is attached to an instance of type {instance_type}, and this instance type \
-                 does not support traffic mirroring"
-            ),
-        )),
-        _ => Ok(()),
+    let is_supported = instance.is_none_or(|instance| can_be_mirrored(&instance.instance_type));
+    let is_attached = interface.is_attached() || interface.requester_managed;
+    if interface.interface_type == "interface" && is_attached && is_supported {
+        Ok(())
+    } else {
+        Err(refusals::not_mirrorable(id))
+    }
+}
+
+/// Refuses a target of this account whose interface or endpoint is gone, or whose interface is on no running
+/// instance. Another account's interface is not visible, and neither is a load balancer's listener.
+///
+/// Assumptions: an instance that is `pending` will do, and a Gateway Load Balancer endpoint in any state.
+fn check_target(world: &World, target: &TrafficMirrorTarget, account: &str) -> Result<(), ApiError> {
+    if target.owner_id.as_deref().is_some_and(|owner| owner != account) {
+        return Ok(());
+    }
+    if let Some(id) = &target.gateway_load_balancer_endpoint_id
+        && world.endpoints.get(id).is_none()
+    {
+        return Err(refusals::target_endpoint_gone(id));
+    }
+    let Some(id) = &target.network_interface_id else {
+        return Ok(());
+    };
+    let can_receive = world.interfaces.get(id).is_some_and(|interface| {
+        let instance = interface
+            .instance_id()
+            .and_then(|instance_id| world.instances.get(instance_id));
+        interface.is_attached()
+            && instance.is_none_or(|instance| matches!(instance.state.name.as_str(), "pending" | "running"))
+    });
+    if can_receive {
+        Ok(())
+    } else {
+        Err(refusals::target_down(id))
     }
 }
 
@@ -341,14 +346,7 @@ fn check_room(world: &World, target: &TrafficMirrorTarget, source_id: &str) -> R
     if sources.len() < most {
         return Ok(());
     }
-    let message = format!(
-        "Traffic mirror target {} has the maximum of {most} sources",
-        target.id()
-    );
-    Err(ApiError::new(
-        "TrafficMirrorSourcesPerTargetLimitExceeded",
-        message,
-    ))
+    Err(refusals::target_full(most))
 }
 
 fn packet_length(params: &Params, target: &TrafficMirrorTarget) -> Result<Option<i32>, ApiError> {
@@ -410,6 +408,7 @@ pub(super) fn modify_session(context: &mut Context<'_>, params: &Params) -> Answ
     if params.get("TrafficMirrorTargetId").is_some() {
         let target: TrafficMirrorTarget = asked_for(&context.world.targets, params)?;
         if target.traffic_mirror_target_id != session.traffic_mirror_target_id {
+            check_target(context.world, &target, context.account)?;
             check_room(context.world, &target, &session.network_interface_id)?;
         }
         session.traffic_mirror_target_id = target.traffic_mirror_target_id;
@@ -422,7 +421,7 @@ pub(super) fn modify_session(context: &mut Context<'_>, params: &Params) -> Answ
         check_session_number(number)?;
         let mut others = sessions_of(context.world, &session.network_interface_id);
         others.retain(|other| other.id() != session.id());
-        check_number_free(&others, &session.network_interface_id, number)?;
+        check_number_free(&others, number)?;
         session.session_number = number;
     }
     let target = context

@@ -13,7 +13,7 @@ const PAGING: Paging = Paging {
     least: 1,
     most: 100,
     default: Some(100),
-    not_with_ids: false,
+    takes_more: false,
 };
 
 /// `CreateManagedPrefixList`.

@@ -364,13 +364,13 @@ pub(super) fn create_endpoint(context: &mut Context<'_>, params: &Params) -> Ans
     Ok(json!({"VpcEndpoint": endpoint}))
 }
 
-/// `DescribeVpcEndpoints`.
+/// `DescribeVpcEndpoints`, of which a page has 1,000 at most, however many are asked for
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcEndpoints.html>, `MaxResults`).
 pub(super) fn describe_endpoints(context: &mut Context<'_>, params: &Params) -> Answer {
-    describe(
-        context,
-        params,
-        &context.world.endpoints,
-        "VpcEndpoints",
-        Paging::USUAL,
-    )
+    let paging = Paging {
+        least: 1,
+        takes_more: true,
+        ..Paging::USUAL
+    };
+    describe(context, params, &context.world.endpoints, "VpcEndpoints", paging)
 }

@@ -16,6 +16,7 @@ pub(crate) struct Instance {
     pub(crate) architecture: Option<String>,
     pub(crate) state: InstanceState,
     pub(crate) state_transition_reason: String,
+    pub(crate) state_reason: Option<StateReason>,
     pub(crate) placement: Placement,
     pub(crate) launch_time: Option<String>,
     pub(crate) vpc_id: Option<String>,
@@ -53,6 +54,26 @@ impl InstanceState {
         Self {
             code,
             name: name.to_owned(),
+        }
+    }
+}
+
+/// Why an instance is in its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct StateReason {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl StateReason {
+    /// Somebody stopped or terminated it
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>).
+    pub(crate) fn user_initiated() -> Self {
+        let code = "Client.UserInitiatedShutdown";
+        Self {
+            code: code.to_owned(),
+            message: format!("{code}: User initiated shutdown"),
         }
     }
 }
@@ -223,6 +244,24 @@ pub(crate) struct Attachment {
 }
 
 impl NetworkInterface {
+    /// Whether it is attached to something by now.
+    pub(crate) fn is_attached(&self) -> bool {
+        let attachment = self.attachment.as_ref();
+        attachment.and_then(|attachment| attachment.status.as_deref()) == Some("attached")
+    }
+
+    /// Brings an attachment that is under way to its end.
+    pub(crate) fn settle(&mut self) {
+        match self.attachment.as_mut().map(|attachment| &mut attachment.status) {
+            Some(Some(status)) if status == "attaching" => "attached".clone_into(status),
+            Some(Some(status)) if status == "detaching" => {
+                self.attachment = None;
+                "available".clone_into(&mut self.status);
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn instance_id(&self) -> Option<&str> {
         self.attachment.as_ref()?.instance_id.as_deref()
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Row, Tag, Values, maybe, one, row, shown};
+use crate::refusals;
 
 /// Where mirrored packets are sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub(crate) struct TrafficMirrorTarget {
 
 impl Row for TrafficMirrorTarget {
     const TAG_FILTERS: bool = false;
-    const KEYED_FILTERS: &'static [&'static str] = &["network-interface-id"];
+    const KEYED_FILTERS: &'static [&'static str] = &["network-interface-id", "network-load-balancer-arn"];
 
     row!(
         TrafficMirrorTarget,
@@ -30,13 +31,14 @@ impl Row for TrafficMirrorTarget {
         "tmt",
         "TrafficMirrorTarget ID",
         "traffic-mirror-target",
-        "InvalidTrafficMirrorTargetId.NotFound",
+        refusals::TARGET_NOT_FOUND,
         traffic_mirror_target_id,
         tags
     );
 
     fn keys(&self) -> Vec<String> {
-        self.network_interface_id.clone().into_iter().collect()
+        let interface = self.network_interface_id.clone().into_iter();
+        interface.chain(self.network_load_balancer_arn.clone()).collect()
     }
 
     fn filter_values(&self, filter: &str) -> Option<Values<'_>> {
@@ -99,7 +101,7 @@ impl Row for TrafficMirrorFilter {
         "tmf",
         "TrafficMirrorFilter ID",
         "traffic-mirror-filter",
-        "InvalidTrafficMirrorFilterId.NotFound",
+        refusals::FILTER_NOT_FOUND,
         traffic_mirror_filter_id,
         tags
     );
@@ -149,7 +151,7 @@ impl Row for TrafficMirrorSession {
         "tms",
         "TrafficMirrorSession ID",
         "traffic-mirror-session",
-        "InvalidTrafficMirrorSessionId.NotFound",
+        refusals::SESSION_NOT_FOUND,
         traffic_mirror_session_id,
         tags
     );

@@ -48,10 +48,85 @@ fn page_sizes_and_tokens_are_checked() {
         refusal(&sim, DESCRIBE, &[("NextToken", "nonsense")]),
         "InvalidParameterValue"
     );
-    let both = [("InstanceId.1", "i-s000"), ("MaxResults", "5")];
+    // Of endpoints a page has 1000 at most, and more may be asked for.
+    ask(&sim, "DescribeVpcEndpoints", &[("MaxResults", "5000")]).unwrap();
+    for (action, least, most) in [
+        ("DescribeRouteTables", 5, 100),
+        ("DescribeManagedPrefixLists", 1, 100),
+        ("DescribeNetworkAcls", 5, 1000),
+        ("DescribeSecurityGroups", 5, 1000),
+    ] {
+        for size in [least, most] {
+            ask(&sim, action, &[("MaxResults", &size.to_string())]).unwrap();
+        }
+        for size in [least - 1, most + 1] {
+            let code = refusal(&sim, action, &[("MaxResults", &size.to_string())]);
+            assert_eq!(code, "InvalidParameterValue", "{action} {size}");
+        }
+    }
+}
+
+#[test]
+fn ids_and_pages_exclude_each_other() {
+    let sim = world(Options::default(), 1, "m5.large", 1);
+    for (action, id, parameter) in [
+        ("DescribeInstances", "InstanceId.1", "i-s000"),
+        ("DescribeNetworkInterfaces", "NetworkInterfaceId.1", "eni-s000"),
+        (
+            "DescribeTrafficMirrorTargets",
+            "TrafficMirrorTargetId.1",
+            "tmt-00",
+        ),
+        ("DescribeSubnets", "SubnetId.1", "subnet-1"),
+    ] {
+        ask(&sim, action, &[(id, parameter)]).unwrap();
+        let (_, code, message) = ask(&sim, action, &[(id, parameter), ("MaxResults", "5")]).unwrap_err();
+        assert_eq!(code, "InvalidParameterCombination", "{action}");
+        assert!(message.contains("cannot be used with the parameter"), "{message}");
+    }
+}
+
+#[test]
+fn in_a_large_account_a_describe_has_pages_or_ids() {
+    let options = Options {
+        large_account: true,
+        ..Options::default()
+    };
+    let sim = world(options, 1, "m5.large", 1);
+    let lists = ec2_sim::actions().filter(|action| action.starts_with("Describe"));
+    let lists: Vec<&str> = lists
+        .filter(|action| *action != "DescribeAvailabilityZones")
+        .collect();
+    assert!(lists.len() > 10, "{lists:?}");
+    for action in lists {
+        // A filter is no page, and no answer of EC2's depends on how much there is now.
+        let (status, code, message) = ask(&sim, action, &[]).unwrap_err();
+        assert_eq!(
+            (status, code.as_str()),
+            (400, "OperationNotPermitted"),
+            "{action}"
+        );
+        assert!(
+            message.contains(action) && message.contains("MaxResults"),
+            "{message}"
+        );
+        ask(&sim, action, &[("MaxResults", "100")]).unwrap();
+    }
+    let by_filter = [("Filter.1.Name", "subnet-id"), ("Filter.1.Value.1", "subnet-1")];
     assert_eq!(
-        refusal(&sim, "DescribeInstances", &both),
-        "InvalidParameterCombination"
+        refusal(&sim, "DescribeNetworkInterfaces", &by_filter),
+        "OperationNotPermitted"
+    );
+    ask(
+        &sim,
+        "DescribeNetworkInterfaces",
+        &[("NetworkInterfaceId.1", "eni-s000")],
+    )
+    .unwrap();
+    ask(&sim, "DescribeAvailabilityZones", &[]).unwrap();
+    assert_eq!(
+        refusal(&sim, "GetManagedPrefixListEntries", &[("PrefixListId", "pl-1")]),
+        "OperationNotPermitted"
     );
 }
 

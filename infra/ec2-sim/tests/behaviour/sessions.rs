@@ -39,7 +39,7 @@ fn a_session_number_is_taken_once_on_an_interface() {
     ask(&sim, CREATE, &session("eni-s000", "tmt-00", "1")).unwrap();
     let (status, code, message) = ask(&sim, CREATE, &session("eni-s000", "tmt-01", "1")).unwrap_err();
     assert_eq!((status, code.as_str()), (400, "InvalidParameterValue"));
-    assert!(message.contains("already being used"), "{message}");
+    assert!(message.contains("already being used by"), "{message}");
     ask(&sim, CREATE, &session("eni-s000", "tmt-01", "32766")).unwrap();
     ask(&sim, CREATE, &session("eni-s001", "tmt-00", "1")).unwrap();
 }
@@ -62,10 +62,14 @@ fn an_interface_target_has_10_sources_or_100_on_a_largest_size() {
             ask(&sim, CREATE, &session(&format!("eni-s{n:03}"), "tmt-00", "1")).unwrap();
         }
         let one_more = format!("eni-s{most:03}");
-        let code = refusal(&sim, CREATE, &session(&one_more, "tmt-00", "1"));
+        let (_, code, message) = ask(&sim, CREATE, &session(&one_more, "tmt-00", "1")).unwrap_err();
         assert_eq!(
             code, "TrafficMirrorSourcesPerTargetLimitExceeded",
             "{instance_type}"
+        );
+        assert_eq!(
+            message,
+            format!("Sources per interface-target limit reached ({})", most + 1)
         );
         // A second session of a source is no further source; and another target has room.
         ask(&sim, CREATE, &session("eni-s000", "tmt-00", "2")).unwrap();
@@ -166,7 +170,7 @@ fn a_source_is_no_target_and_a_target_no_source() {
     let sim = world(Options::default(), 1, "m5.large", 1);
     let (_, code, message) = ask(&sim, CREATE, &session("eni-t00", "tmt-00", "1")).unwrap_err();
     assert_eq!(code, "InvalidParameterValue");
-    assert!(message.contains("at once"), "{message}");
+    assert!(message.contains("is in use by target"), "{message}");
     ask(&sim, CREATE, &session("eni-s000", "tmt-00", "1")).unwrap();
     let as_target = [("NetworkInterfaceId", "eni-s000")];
     assert_eq!(
@@ -177,18 +181,15 @@ fn a_source_is_no_target_and_a_target_no_source() {
 
 #[test]
 fn instance_types_that_cannot_be_mirrored_are_refused() {
-    for instance_type in ["m5.metal", "m6i.large", "c7g.medium", "t2.micro"] {
+    for instance_type in ["m5.metal", "m6i.large", "c7g.medium", "m8g.large", "t2.micro"] {
         let sim = world(Options::default(), 1, "m5.large", 0);
         sim.load_snapshot(&json!({"Reservations": [{"Instances": [{
             "InstanceId": "i-1", "InstanceType": instance_type, "NetworkInterfaces": [{"NetworkInterfaceId": "eni-1"}],
         }]}]}))
         .unwrap();
         let (_, code, message) = ask(&sim, CREATE, &session("eni-1", "tmt-00", "1")).unwrap_err();
-        assert_eq!(code, "UnsupportedOperation", "{instance_type}");
-        assert!(
-            message.contains("does not support traffic mirroring"),
-            "{message}"
-        );
+        assert_eq!(code, "NetworkInterfaceNotSupported", "{instance_type}");
+        assert_eq!(message, "eni-1 must be attached to a supported instance");
     }
 }
 

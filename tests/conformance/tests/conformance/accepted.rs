@@ -45,7 +45,6 @@ pub(crate) const ACCEPTED: &[Accepted] = &[
             "*instances[].root_device_name",
             "*instances[].root_device_type",
             "*instances[].sriov_net_support",
-            "*instances[].state_reason",
             "*instances[].virtualization_type",
         ],
         How::OnlyMoto,
@@ -238,6 +237,13 @@ pub(crate) const ACCEPTED: &[Accepted] = &[
         How::Values,
         "AWS deletes an interface that a launch creates with its instance, unless asked otherwise; moto tells false \
          also where the launch asks for true",
+    ),
+    accept(
+        "*Instances",
+        &["*instances[].state_reason"],
+        How::OnlyMoto,
+        "there is a reason where an instance was stopped or terminated, as in answers of AWS that others recorded \
+         (cloud-custodian, tests/data/placebo/test_ec2_resize); moto has an empty one elsewhere",
     ),
     accept(
         "*",

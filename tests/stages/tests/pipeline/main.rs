@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod choices;
+mod describes;
 mod scale;
 mod sensors;
 
@@ -260,6 +261,59 @@ async fn an_instance_that_ec2_shows_late_is_mirrored() {
         .mirror_instance("early", Pipeline::running(&instance))
         .await;
     assert_eq!(ended.outcomes(), ["created"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_shows_no_interface_at_first_is_looked_at_again_and_mirrored() {
+    let pipeline = two_zones().pipeline(Options {
+        without_interfaces: std::time::Duration::from_secs(90),
+        ..Options::default()
+    });
+    let launched = pipeline
+        .aws
+        .ec2_client()
+        .run_instances()
+        .image_id("ami-00000000000000000")
+        .instance_type(aws_sdk_ec2::types::InstanceType::M5Large)
+        .min_count(1)
+        .max_count(1)
+        .subnet_id(scene::instance_subnet(0))
+        .security_group_ids(scene::INSTANCE_GROUP)
+        .send()
+        .await
+        .unwrap();
+    let instance = launched.instances()[0].instance_id().unwrap();
+    let start = tokio::time::Instant::now();
+    let ended = pipeline
+        .mirror_instance("early", Pipeline::running(instance))
+        .await;
+    assert_eq!(ended.outcomes(), ["created"]);
+    assert!(start.elapsed().as_secs() >= 90, "{:?}", start.elapsed());
+    ledger_agrees(&pipeline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_instance_that_never_shows_an_interface_is_a_failed_execution_and_no_success() {
+    for state in ["pending", "running"] {
+        let mut scene = two_zones();
+        let instance = scene.instance(1, 0, 1);
+        let shown = &mut scene.list("Reservations").last_mut().unwrap()["Instances"][0];
+        shown["NetworkInterfaces"] = json!([]);
+        shown["State"] = json!({"Name": state});
+        scene.list("NetworkInterfaces").pop();
+        let pipeline = scene.pipeline(Options::default());
+        let start = tokio::time::Instant::now();
+        let ended = pipeline
+            .mirror_instance("bare", Pipeline::running(&instance))
+            .await;
+        let error = ended.ended.result.unwrap_err();
+        assert_eq!(error.error, "Ec2Unavailable");
+        let said = format!("EC2 shows {instance} as {state} and no network interface of it");
+        assert!(error.cause.contains(&said), "{}", error.cause);
+        // Longer than EC2 takes to show what there is.
+        assert!(start.elapsed().as_secs() > 600, "{:?}", start.elapsed());
+        assert_eq!(reservations(&pipeline), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

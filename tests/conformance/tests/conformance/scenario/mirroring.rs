@@ -1,30 +1,40 @@
 //! Mirror targets, filters and sessions; and tags.
 
-use aws_sdk_ec2::types::{ResourceType, Tag, TrafficMirrorSessionField};
+use aws_sdk_ec2::types::{
+    InstanceNetworkInterfaceSpecification, InstanceType, ResourceType, Tag, TrafficMirrorSessionField,
+};
 use conformance_tests::ACCOUNT;
 
-use super::{NO_INTERFACE, NO_SUBNET, Network, Run, filter, named, tag};
+use super::{IMAGE, NO_INTERFACE, NO_SUBNET, Network, Run, filter, named, tag};
 
 pub(super) async fn mirroring(run: &Run, network: &Network) {
     let (ec2, at) = (&run.ec2, &run.steps);
-    let mut interfaces = Vec::new();
-    for description in ["source", "sensor", "probed"] {
-        let create = ec2
-            .create_network_interface()
+    let nic = |(index, description)| {
+        InstanceNetworkInterfaceSpecification::builder()
+            .device_index(index)
             .subnet_id(&network.subnet)
-            .description(description);
-        let made = at.need(create.send().await);
-        interfaces.push(
-            made.network_interface()
-                .unwrap()
-                .network_interface_id()
-                .unwrap()
-                .to_owned(),
-        );
-    }
+            .description(description)
+            .build()
+    };
+    let nics = (0..).zip(["front", "sensor", "probed"]).map(nic).collect();
+    let launch = ec2
+        .run_instances()
+        .image_id(IMAGE)
+        .instance_type(InstanceType::M5Large);
+    let launch = launch
+        .min_count(1)
+        .max_count(1)
+        .set_network_interfaces(Some(nics));
+    let launched = at.need(launch.send().await);
+    let mut attached = launched.instances()[0].network_interfaces().to_vec();
+    attached.sort_by_key(|interface| interface.attachment().unwrap().device_index());
+    let interfaces: Vec<&str> = attached
+        .iter()
+        .map(|interface| interface.network_interface_id().unwrap())
+        .collect();
     let target = ec2
         .create_traffic_mirror_target()
-        .network_interface_id(&interfaces[1])
+        .network_interface_id(interfaces[1])
         .description("a sensor");
     let target = target.tag_specifications(named(ResourceType::TrafficMirrorTarget, "sensor"));
     let target = at.need(target.client_token("one").send().await);
@@ -68,7 +78,7 @@ pub(super) async fn mirroring(run: &Run, network: &Network) {
     );
     for by in [
         filter("traffic-mirror-target-id", &[&target, &second]),
-        filter("network-interface-id", &[&interfaces[1]]),
+        filter("network-interface-id", &[interfaces[1]]),
         filter("network-load-balancer-arn", &[balancer]),
         filter("description", &["a sensor"]),
     ] {
@@ -116,7 +126,7 @@ pub(super) async fn mirroring(run: &Run, network: &Network) {
 
     let create = |token: &str, number: i32| {
         ec2.create_traffic_mirror_session()
-            .network_interface_id(&interfaces[0])
+            .network_interface_id(interfaces[0])
             .traffic_mirror_target_id(&target)
             .traffic_mirror_filter_id(&rules)
             .session_number(number)
@@ -146,7 +156,7 @@ pub(super) async fn mirroring(run: &Run, network: &Network) {
         .traffic_mirror_session_id()
         .unwrap()
         .to_owned();
-    let probe = |token: &str, number: i32| create(token, number).network_interface_id(&interfaces[2]);
+    let probe = |token: &str, number: i32| create(token, number).network_interface_id(interfaces[2]);
     at.need(probe("eight", 1).send().await);
     at.keep(probe("nine", 1).send().await);
     at.keep(probe("ten", 0).send().await);
@@ -185,7 +195,7 @@ pub(super) async fn mirroring(run: &Run, network: &Network) {
         filter("traffic-mirror-filter-id", &[&rules]),
         filter("owner-id", &[ACCOUNT]),
     ] {
-        let of_interface = filter("network-interface-id", &[&interfaces[0]]);
+        let of_interface = filter("network-interface-id", &[interfaces[0]]);
         let describe = ec2.describe_traffic_mirror_sessions().filters(of_interface);
         removed.need(describe.filters(by).send().await);
     }
@@ -201,7 +211,7 @@ pub(super) async fn mirroring(run: &Run, network: &Network) {
             .send()
             .await,
     );
-    let of_interface = filter("network-interface-id", &[&interfaces[0]]);
+    let of_interface = filter("network-interface-id", &[interfaces[0]]);
     at.need(
         ec2.describe_traffic_mirror_sessions()
             .filters(of_interface)
