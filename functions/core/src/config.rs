@@ -104,6 +104,15 @@ impl TagSelector {
     }
 }
 
+/// So many ids `TARGET_IDS` has room for. More sensors are chosen by a tag (`TARGET_TAG`).
+///
+/// All variables of a function together have 4 KB (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>,
+/// "Environment variables"), and a parameter of CloudFormation has 4,096 bytes
+/// (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>, "Parameters"). An id with
+/// its comma takes 22 bytes: 150 ids take 3,300, and leave 800 for the other variables. Nothing is refused here: what has
+/// arrived in a function's environment did fit, and a deployment that works is not to be stopped.
+pub const MAX_TARGET_IDS: usize = 150;
+
 /// Which targets are ours (`TARGET_IDS`, `TARGET_TAG`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
