@@ -265,11 +265,11 @@ fn a_live_assignment_is_judged_by_what_is_known_since() {
     let [reserved, active, gone] = states();
     let soon = at(101);
     let after = |limit: SignedDuration| active.changed_at + limit + SignedDuration::from_secs(1);
-    assert_eq!(judge(&active, soon, true, soon), Standing::Mirrored);
+    assert_eq!(judge(&active, soon, true, soon), Standing::Unseen);
     // An old reading of EC2 takes nothing away, however late it is by now.
     assert_eq!(
         judge(&active, at(1), false, after(RESERVATION_LIFETIME)),
-        Standing::Mirrored
+        Standing::Unseen
     );
     assert!(matches!(
         judge(&active, after(SESSION_GRACE), true, after(SESSION_GRACE)),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::TrafficMirrorSession;
+use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
 use serde::de::DeserializeOwned;
 
@@ -148,10 +149,11 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         if assignment.state != AssignmentState::Active {
             found.push(format!("{name} is reserved, and has no session yet"));
         } else if !own.is_some_and(|session| is_of(session, assignment)) {
-            found.push(format!(
-                "{name} has no session {:?} in EC2",
-                assignment.session_id
-            ));
+            let id = assignment
+                .session_id
+                .as_ref()
+                .map_or_else(String::new, |id| format!(" {id}"));
+            found.push(format!("{name} has no session{id} in EC2{}", trusted(assignment)));
         }
     }
     for session in sessions
@@ -184,6 +186,17 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         }
     }
     found
+}
+
+/// What is to be said of an active assignment that has changed so lately that EC2 may only not show its session yet.
+pub fn trusted(assignment: &Assignment) -> String {
+    let until = assignment.trusted_until();
+    if until < Timestamp::now() {
+        return String::new();
+    }
+    format!(
+        ": made a moment ago, or deleted by hand; EC2 shows its changes late, and it is trusted until {until:.0}"
+    )
 }
 
 fn is_of(session: &Session, assignment: &Assignment) -> bool {

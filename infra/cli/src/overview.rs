@@ -474,10 +474,7 @@ impl<'a> Survey<'a> {
             ),
             Some(assignment) if assignment.is_live() => (
                 Coverage::Uncovered,
-                Some(format!(
-                    "the ledger has a session to {}, and EC2 shows none: `mirrorstep reconcile` has it made again",
-                    assignment.target_id
-                )),
+                Some(unseen(assignment, &instance.instance_id)),
             ),
             Some(Assignment {
                 released_because: Some(because),
@@ -534,6 +531,20 @@ impl<'a> Survey<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is to be known of an active assignment whose session EC2 does not show.
+fn unseen(assignment: &Assignment, instance: &str) -> String {
+    let target = &assignment.target_id;
+    match ledger::trusted(assignment).as_str() {
+        "" => format!(
+            "the ledger has a session to {target}, and EC2 shows none: `mirrorstep reconcile` has it made again"
+        ),
+        trusted => format!(
+            "the ledger has a session to {target}, and EC2 shows none{trusted}; after that `mirrorstep reconcile` has it \
+             made again, and `mirrorstep trigger {instance}` waits for that time and makes it again"
+        ),
     }
 }
 

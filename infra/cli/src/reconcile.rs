@@ -80,6 +80,7 @@ pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<
 fn counts(summary: &Map<String, Value>) -> String {
     let counts: Vec<_> = summary
         .iter()
+        .filter(|(_, count)| count.is_number())
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     counts.join(", ")
@@ -97,6 +98,7 @@ fn meaning(name: &str) -> &str {
         "counters" => "counters were corrected",
         "secondSessions" => "second sessions to our targets on one interface were left alone: look at them",
         "unattached" => "sessions of interfaces that are attached to no instance were left alone",
+        "trusted" => "assignments have no session that EC2 shows: made a moment ago, or deleted by hand",
         "left" => "corrections are left for the next time",
         "failed" => "corrections failed: the function's log says why",
         "instances" => "running instances were looked through",
@@ -109,9 +111,17 @@ fn in_words(summary: &Map<String, Value>) -> String {
     if summary.is_empty() {
         return "There was nothing to do.".to_owned();
     }
-    let lines: Vec<_> = summary
+    let mut lines: Vec<_> = summary
         .iter()
+        .filter(|(_, count)| count.is_number())
         .map(|(name, count)| format!("{count:>6} {}", printable(meaning(name))))
         .collect();
+    if let Some(until) = summary.get("trustedUntil").and_then(Value::as_str) {
+        lines.push(format!(
+            "EC2 shows its changes late: assignments without a session that EC2 shows are trusted until {}. Run it again \
+             after that: it releases those whose session EC2 still does not show, and has their interfaces mirrored anew.",
+            printable(until)
+        ));
+    }
     lines.join("\n")
 }
