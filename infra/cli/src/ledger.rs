@@ -355,6 +355,15 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_ec2_may_only_not_show_yet_is_trusted_and_until_when_is_told() {
+        let mut young = assignment(1, "active");
+        young.changed_at = Timestamp::now();
+        let until = format!("it is trusted until {:.0}", young.trusted_until());
+        differ(&ledger(vec![young], 1), &[], &[&until]);
+        assert_eq!(trusted(&assignment(1, "active")), "");
+    }
+
+    #[test]
     fn a_reservation_a_lost_session_a_foreign_session_and_a_wrong_counter_are_each_named() {
         differ(&ledger(vec![assignment(1, "reserved")], 1), &[], &["is reserved"]);
         differ(

@@ -114,7 +114,7 @@ fn in_words(summary: &Map<String, Value>) -> String {
     let mut lines: Vec<_> = summary
         .iter()
         .filter(|(_, count)| count.is_number())
-        .map(|(name, count)| format!("{count:>6} {}", printable(meaning(name))))
+        .map(|(name, count)| format!("{:>6} {}", count.to_string(), printable(meaning(name))))
         .collect();
     if let Some(until) = summary.get("trustedUntil").and_then(Value::as_str) {
         lines.push(format!(
@@ -124,4 +124,25 @@ fn in_words(summary: &Map<String, Value>) -> String {
         ));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_trusted_is_told_with_until_when_and_what_happens_then() {
+        let summary = json!({"trusted": 2, "trustedUntil": "2026-01-01T00:05:00Z", "instances": 3});
+        let words = in_words(summary.as_object().unwrap());
+        assert!(
+            words.contains("2 assignments have no session that EC2 shows"),
+            "{words}"
+        );
+        assert!(
+            words.contains("trusted until 2026-01-01T00:05:00Z. Run it again after that"),
+            "{words}"
+        );
+        assert_eq!(words.lines().count(), 3, "{words}");
+        assert_eq!(counts(summary.as_object().unwrap()), "trusted 2, instances 3");
+    }
 }

@@ -367,12 +367,14 @@ async fn each_kind_of_object_is_asked_for_once() {
         ("DescribeNetworkAcls", 1),
         // By their ids, and load balancers' by their descriptions.
         ("DescribeNetworkInterfaces", 2),
-        ("DescribeRouteTables", 1),
+        // The sources', and those of the other VPCs, since sensors are closed: what else is to be let in.
+        ("DescribeRouteTables", 2),
         ("DescribeSecurityGroups", 1),
+        ("DescribeSubnets", 1),
         ("DescribeTrafficMirrorSessions", 1),
         ("DescribeTrafficMirrorTargets", 1),
         ("DescribeVpcEndpoints", 1),
-        ("GetManagedPrefixListEntries", 2),
+        ("GetManagedPrefixListEntries", 3),
     ];
     assert_eq!(
         aws.calls(),
@@ -381,7 +383,8 @@ async fn each_kind_of_object_is_asked_for_once() {
     let snapshot: Value = serde_json::from_str(&snapshot).unwrap();
     let entries = &snapshot["PrefixListEntries"];
     assert!(entries[ROUTED_AWAY].is_array());
-    assert!(entries[NOBODYS].is_null(), "no verdict hangs on it");
+    // No verdict hangs on it, but whether another subnet can reach a sensor that is closed.
+    assert!(entries[NOBODYS].is_array());
     // One is to a target that is not shown, from an interface that was not asked about.
     assert_eq!(
         list(&snapshot, "TrafficMirrorSessions").len() + 1,
@@ -418,12 +421,12 @@ async fn each_kind_of_object_is_asked_for_once() {
         ),
     ] {
         aws.answer(&[&[command], arguments].concat()).await;
-        assert_eq!(
-            aws.calls().values().sum::<u64>(),
-            expected,
-            "{command} {arguments:?}"
+        eprintln!(
+            "COUNT {expected} {} {command} {arguments:?}",
+            aws.calls().values().sum::<u64>()
         );
     }
+    panic!("see");
 }
 
 #[tokio::test(flavor = "multi_thread")]
