@@ -93,7 +93,9 @@ async fn ask_aws(account: &Account, question: &Question, terminal: &Terminal) ->
     let mut snapshot = collect(account, wanted).await?;
     let sources = [question.interface_id.clone()].into();
     let note = around::complete(account, &mut snapshot, &sources, question.local_zone_only).await?;
-    note.iter().for_each(|note| terminal.line(note));
+    if let Some(note) = &note {
+        terminal.line(note);
+    }
     Ok(snapshot)
 }
 

@@ -34,7 +34,9 @@ pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitC
         .collect();
     let note = around::complete(&account, &mut snapshot, &sources, false).await?;
     drop(looking);
-    note.iter().for_each(|note| terminal.line(note));
+    if let Some(note) = &note {
+        terminal.line(note);
+    }
     for line in notes(&snapshot, &options.targets) {
         terminal.line(&line);
     }

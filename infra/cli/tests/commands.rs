@@ -24,26 +24,24 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 fn offered(source: &str) -> Vec<String> {
     // A backslash at the end of a line, and what stands before the next one's first letter, is not of the text.
     let mut text = String::new();
-    let mut lines = source.lines();
-    while let Some(line) = lines.next() {
-        match line.strip_suffix('\\') {
-            Some(line) => text.push_str(line.trim_start()),
-            None => {
-                text.push_str(
-                    line.trim_start()
-                        .trim_start_matches("//!")
-                        .trim_start_matches("///"),
-                );
-                text.push(' ');
-            }
+    for line in source.lines() {
+        if let Some(line) = line.strip_suffix('\\') {
+            text.push_str(line.trim_start());
+        } else {
+            let line = line
+                .trim_start()
+                .trim_start_matches("//!")
+                .trim_start_matches("///");
+            text.push_str(line);
+            text.push(' ');
         }
     }
     let mut found = Vec::new();
-    while let Some(start) = text.find("`mirrorstep ") {
-        let rest = text.split_off(start + 1);
-        let end = rest.find('`').unwrap_or(rest.len());
-        found.push(rest[..end].to_owned());
-        text = rest[end..].to_owned();
+    let mut rest = text.as_str();
+    while let Some((_, after)) = rest.split_once("`mirrorstep ") {
+        let (command, after) = after.split_once('`').unwrap_or((after, ""));
+        found.push(format!("mirrorstep {command}"));
+        rest = after;
     }
     found
 }

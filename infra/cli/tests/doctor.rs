@@ -81,12 +81,10 @@ impl Aws {
 
     /// The load balancer has these listeners: protocols and ports.
     fn listens(&self, listeners: &[(&str, u16)]) {
-        let listeners: String = listeners
-            .iter()
-            .map(|(protocol, port)| {
-                format!("<member><Protocol>{protocol}</Protocol><Port>{port}</Port></member>")
-            })
-            .collect();
+        let listener = |(protocol, port): &(&str, u16)| {
+            format!("<member><Protocol>{protocol}</Protocol><Port>{port}</Port></member>")
+        };
+        let listeners = listeners.iter().map(listener).collect::<Vec<_>>().concat();
         self.says(
             "DescribeListeners",
             200,
