@@ -18,6 +18,8 @@ use crate::stack::Outputs;
 pub struct Deployment {
     /// The stack's name.
     pub stack: String,
+    /// How it was found.
+    pub options: DeploymentOptions,
     /// The account that it is in.
     pub account: Account,
     /// Step Functions.
@@ -84,6 +86,7 @@ impl Deployment {
         });
         Ok(Self {
             stack: options.stack.clone(),
+            options: options.clone(),
             states: aws_sdk_sfn::Client::new(&config),
             events: aws_sdk_eventbridge::Client::new(&config),
             outputs,

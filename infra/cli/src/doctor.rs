@@ -141,8 +141,11 @@ async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
         .await?;
     examination.changes();
     let mut findings = examination.findings;
-    for fix in findings.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
-        *fix = with_options(fix, &options.deployment.aws);
+    for finding in &mut findings {
+        finding.words = options.deployment.in_commands(&finding.words);
+        if let Some(fix) = &mut finding.fix {
+            *fix = with_options(fix, &options.deployment.aws);
+        }
     }
     Ok(findings)
 }

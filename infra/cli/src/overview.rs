@@ -243,6 +243,13 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
     overview
         .interfaces
         .sort_by(|one, other| (one.state, &one.interface_id).cmp(&(other.state, &other.interface_id)));
+    for reason in overview
+        .interfaces
+        .iter_mut()
+        .filter_map(|interface| interface.reason.as_mut())
+    {
+        *reason = deployment.options.in_commands(reason);
+    }
     overview.differences = audit.disagreements;
     Ok((overview, audit.ledger))
 }
