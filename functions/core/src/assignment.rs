@@ -84,6 +84,24 @@ impl Assignment {
         self.state != AssignmentState::Released
     }
 
+    /// Until when the assignment is trusted though EC2 does not show its session. What is made, moved or deleted
+    /// EC2 shows late, so that before this time a session that was deleted by hand cannot be told from one that was
+    /// made a moment ago.
+    pub fn trusted_until(&self) -> Timestamp {
+        self.changed_at + SESSION_GRACE
+    }
+
+    /// How long to wait before EC2 is asked again for a session that it does not show: as long again as it has been
+    /// since the last change, so that one that is only late is found soon, and at last until the assignment is not
+    /// trusted any more. In whole seconds, at least 1.
+    pub fn look_again_in(&self, now: Timestamp) -> SignedDuration {
+        let age = now.duration_since(self.changed_at).max(LOOK_AGAIN_AFTER);
+        let left = self.trusted_until().duration_since(now);
+        // A second more: what is trusted is so up to that very moment.
+        let wait = age.min(left).as_secs() + 1;
+        SignedDuration::from_secs(wait.max(1))
+    }
+
     /// Whether this session is the one that the assignment is for.
     pub fn asks_for(&self, session: &ObservedSession) -> bool {
         session.target_id == self.target_id && session.session_number == self.session_number
@@ -400,8 +418,13 @@ impl NewReservation<'_> {
 const MAX_SESSION_NUMBER: i32 = 32766;
 
 /// How long EC2 may fail to show a session that was created. Until then an active assignment is trusted
-/// (EC2 developer guide, "Eventual consistency"; AWS names no bound, this is far beyond what is seen).
+/// (EC2 developer guide, "Eventual consistency",
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>). AWS names no bound: that this is
+/// long enough is an assumption, far beyond what is seen.
 pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);
+
+/// The least pause before EC2 is asked again for a session that it does not show.
+const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long an execution may hold a reservation before another may take it as abandoned: longer than the
 /// retries of one state.
@@ -410,8 +433,8 @@ pub const RESERVATION_LIFETIME: SignedDuration = SignedDuration::from_mins(45);
 /// What to do about a live assignment that stands where a new one was to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It is active: the interface is mirrored.
-    Mirrored,
+    /// It is active, and EC2 showed no session, which it may do for a while after one was made: look again.
+    Unseen,
     /// It is reserved, and good: create its session. Two executions that do so make the same call.
     Shared,
     /// It rests on nothing any more: release it, for this reason, and reserve anew.
@@ -432,7 +455,7 @@ pub fn judge(found: &Assignment, observed_at: Timestamp, acceptable: bool, now: 
             "EC2 showed no session at {observed_at}, though one was created at {}",
             found.changed_at
         )),
-        AssignmentState::Active => Standing::Mirrored,
+        AssignmentState::Active => Standing::Unseen,
         AssignmentState::Reserved if acceptable => Standing::Shared,
         AssignmentState::Reserved if age(now) > RESERVATION_LIFETIME => {
             Standing::Void(format!("reserved at {} and abandoned", found.changed_at))

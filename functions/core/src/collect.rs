@@ -3,13 +3,17 @@
 //! One made from AWS grows in rounds, each from what the rounds before have found: what is behind the targets,
 //! then their interfaces and the sources', then everything around those, at last the prefix lists.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::explain::{Question, gather, source, targets};
 use crate::ids::InterfaceId;
-use crate::network::NetworkInterface;
-use crate::reachability::{InboundRules, load_balancer_description, route_prefix_lists_to_read};
+use crate::network::{NetworkInterface, SecurityGroup};
+use crate::pipeline::{Candidacy, RejectedBy};
+use crate::reachability::{
+    InboundRules, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
+    load_balancer_description, route_prefix_lists_to_read,
+};
 use crate::snapshot::Snapshot;
 
 /// The Gateway Load Balancer endpoints among the targets.
@@ -81,37 +85,89 @@ pub fn prefix_lists(
     sources: &BTreeSet<String>,
     local_zone_only: bool,
 ) -> BTreeSet<String> {
-    let groups = snapshot.security_groups.iter();
-    let groups = groups
-        .map(|group| (group.group_id.clone(), group.clone()))
-        .collect();
+    let groups = groups(snapshot);
     let rules = InboundRules::read(&groups);
     let mut lists = BTreeSet::new();
     for id in sources {
-        let Ok(interface) = source(snapshot, id) else {
-            continue;
-        };
-        // For the rest, the settings under which most is a candidate.
-        let question = Question {
-            interface_id: id.clone(),
-            targets: None,
-            local_zone_only,
-            consent: Consent::default(),
-            fixed: FixedTags::default(),
-            unverifiable: UnverifiableTargets::Allow,
-        };
-        let targets = targets(snapshot, &question);
-        let candidacy = gather(
-            snapshot,
-            &question,
-            &InterfaceId::as_given(id),
-            interface,
-            targets,
-        );
-        lists.extend(rules.prefix_lists_to_read(&candidacy));
-        // What no list is needed for, or may be let in by one: of some of it the route decides whether it is.
-        let candidacy = rules.filter(candidacy, &HashMap::new(), UnverifiableTargets::Allow);
-        lists.extend(route_prefix_lists_to_read(&candidacy, &snapshot.route_tables));
+        if let Some((candidacy, _)) = candidates(snapshot, id, local_zone_only) {
+            lists.extend(rules.prefix_lists_to_read(&candidacy));
+            // What no list is needed for, or may be let in by one: of some of it the route decides whether it is.
+            let candidacy = rules.filter(candidacy, &HashMap::new(), UnverifiableTargets::Allow);
+            lists.extend(route_prefix_lists_to_read(&candidacy, &snapshot.route_tables));
+        }
     }
     lists
+}
+
+/// The interfaces of the targets that a security group or a network ACL turns down for one of the sources: what else
+/// can reach these, the command that lets it in should hold too.
+pub fn closed_endpoints(
+    snapshot: &Snapshot,
+    sources: &BTreeSet<String>,
+    local_zone_only: bool,
+) -> Vec<NetworkInterface> {
+    let groups = groups(snapshot);
+    let lists = &snapshot.prefix_list_entries;
+    let mut closed: BTreeMap<String, NetworkInterface> = BTreeMap::new();
+    for id in sources {
+        let Some((candidacy, targets)) = candidates(snapshot, id, local_zone_only) else {
+            continue;
+        };
+        let candidacy = filter_security_groups(candidacy, &groups, lists, UnverifiableTargets::Allow);
+        let candidacy = filter_network_acls(candidacy, &snapshot.network_acls, UnverifiableTargets::Allow);
+        let candidacy = filter_routes(
+            candidacy,
+            &snapshot.route_tables,
+            lists,
+            UnverifiableTargets::Allow,
+        );
+        let is_closed = |target: &VisibleTarget| {
+            candidacy.rejections.iter().any(|rejection| {
+                rejection.target_id == target.target_id
+                    && matches!(
+                        rejection.stage,
+                        RejectedBy::SecurityGroup | RejectedBy::NetworkAcl
+                    )
+            })
+        };
+        let endpoints = targets
+            .into_iter()
+            .filter(is_closed)
+            .flat_map(|target| target.endpoints);
+        closed.extend(endpoints.map(|endpoint| (endpoint.network_interface_id.clone(), endpoint)));
+    }
+    closed.into_values().collect()
+}
+
+fn groups(snapshot: &Snapshot) -> HashMap<String, SecurityGroup> {
+    let groups = snapshot.security_groups.iter();
+    groups
+        .map(|group| (group.group_id.clone(), group.clone()))
+        .collect()
+}
+
+/// The candidates for a source, under the settings under which most is one, and all targets.
+fn candidates(
+    snapshot: &Snapshot,
+    source_id: &str,
+    local_zone_only: bool,
+) -> Option<(Candidacy, Vec<VisibleTarget>)> {
+    let interface = source(snapshot, source_id).ok()?;
+    let question = Question {
+        interface_id: source_id.to_owned(),
+        targets: None,
+        local_zone_only,
+        consent: Consent::default(),
+        fixed: FixedTags::default(),
+        unverifiable: UnverifiableTargets::Allow,
+    };
+    let targets = targets(snapshot, &question);
+    let candidacy = gather(
+        snapshot,
+        &question,
+        &InterfaceId::as_given(source_id),
+        interface,
+        targets.clone(),
+    );
+    Some((candidacy, targets))
 }

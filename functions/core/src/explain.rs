@@ -11,7 +11,9 @@
 //!   description, so a snapshot without any is not incomplete.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,10 +21,11 @@ use crate::assignment::{SensorLoad, least_loaded};
 use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::ids::{InstanceId, InterfaceId, TargetId};
 use crate::network::{
-    Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
+    Instance, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
 use crate::pipeline::{Candidacy, Choice, LeftOut, MirrorRequest, RejectedBy, Rejection};
-use crate::reachability::{self, GatherSettings, MIRROR_PORT, VisibleTarget};
+use crate::reachability::{self, GatherSettings, VisibleTarget};
+use crate::remedy;
 use crate::snapshot::Snapshot;
 
 /// What is asked for.
@@ -460,22 +463,22 @@ fn remedies(
     targets: &[VisibleTarget],
     verdicts: &[Verdict],
 ) -> Vec<Remedy> {
+    let Ok(address) = source.private_ip_address.parse() else {
+        return Vec::new();
+    };
     let mut remedies: Vec<Remedy> = Vec::new();
     for (target, verdict) in targets.iter().zip(verdicts) {
         let evidence = verdict.evidence.as_deref().unwrap_or_default();
-        let near = target.endpoints.iter().filter(|endpoint| {
-            !question.local_zone_only || is_local(&endpoint.availability_zone, &source.availability_zone)
-        });
         let command = match verdict.rejected_by {
-            Some(RejectedBy::SecurityGroup) => near
-                .filter_map(|endpoint| endpoint.groups.first())
-                .find(|group| names(evidence, &group.group_id))
-                .and_then(|group| open_group(&group.group_id, &source.private_ip_address)),
-            Some(RejectedBy::NetworkAcl) => snapshot
-                .network_acls
-                .iter()
-                .filter(|acl| names(evidence, &acl.network_acl_id))
-                .find_map(|acl| open_acl(acl, &source.private_ip_address)),
+            Some(RejectedBy::SecurityGroup) => opening_group(snapshot, question, source, target, evidence),
+            Some(RejectedBy::NetworkAcl) => {
+                let ranges = sources(snapshot, question, address, target);
+                snapshot
+                    .network_acls
+                    .iter()
+                    .filter(|acl| names(evidence, &acl.network_acl_id))
+                    .find_map(|acl| remedy::open_acl(acl, address, &ranges))
+            }
             _ => None,
         };
         let Some(command) = command else { continue };
@@ -491,6 +494,45 @@ fn remedies(
     remedies
 }
 
+/// The command that opens a group of the endpoint that is to receive the source's packets.
+fn opening_group(
+    snapshot: &Snapshot,
+    question: &Question,
+    source: &NetworkInterface,
+    target: &VisibleTarget,
+    evidence: &str,
+) -> Option<String> {
+    let near = target.endpoints.iter().filter(|endpoint| {
+        !question.local_zone_only || is_local(&endpoint.availability_zone, &source.availability_zone)
+    });
+    let (endpoint, group) = near
+        .filter_map(|endpoint| Some((endpoint, endpoint.groups.first()?)))
+        .find(|(_, group)| names(evidence, &group.group_id))?;
+    let groups: Vec<&SecurityGroup> = snapshot
+        .security_groups
+        .iter()
+        .filter(|shown| endpoint.groups.iter().any(|own| own.group_id == shown.group_id))
+        .collect();
+    let address = source.private_ip_address.parse().ok()?;
+    let ranges = sources(snapshot, question, address, target);
+    remedy::open_group(&group.group_id, &ranges, &groups)
+}
+
+/// From where mirrored packets come to a target; from this source in any case.
+fn sources(
+    snapshot: &Snapshot,
+    question: &Question,
+    address: Ipv4Addr,
+    target: &VisibleTarget,
+) -> Vec<Ipv4Net> {
+    let endpoints: Vec<&NetworkInterface> = target.endpoints.iter().collect();
+    let mut ranges = remedy::sources(snapshot, &endpoints, question.local_zone_only);
+    if !ranges.iter().any(|range| range.contains(&address)) {
+        ranges.push(Ipv4Net::from(address));
+    }
+    ranges
+}
+
 /// Whether an id stands in a text, as a whole word.
 fn names(text: &str, id: &str) -> bool {
     !id.is_empty()
@@ -499,84 +541,9 @@ fn names(text: &str, id: &str) -> bool {
             .any(|word| word == id)
 }
 
-/// Ids and addresses in a snapshot are anyone's text, and a command is pasted into a shell.
-fn is_plain(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-}
-
-fn open_group(group: &str, address: &str) -> Option<String> {
-    (is_plain(group) && is_plain(address)).then(|| {
-        format!(
-            "aws ec2 authorize-security-group-ingress --group-id {group} --protocol udp --port {MIRROR_PORT} \
-             --cidr {address}/32"
-        )
-    })
-}
-
-/// An entry before all others. There is none where the first has the number 1.
-fn open_acl(acl: &NetworkAcl, address: &str) -> Option<String> {
-    let id = &acl.network_acl_id;
-    let first = acl
-        .entries
-        .iter()
-        .filter(|entry| !entry.egress)
-        .map(|entry| entry.rule_number)
-        .min()
-        .unwrap_or(200);
-    let number = first.checked_div(2).filter(|number| *number > 0)?;
-    (is_plain(id) && is_plain(address)).then(|| {
-        format!(
-            "aws ec2 create-network-acl-entry --network-acl-id {id} --ingress --rule-number {number} --protocol udp \
-             --port-range From={MIRROR_PORT},To={MIRROR_PORT} --cidr-block {address}/32 --rule-action allow"
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::NetworkAclEntry;
-
-    fn acl(id: &str, numbers: &[i32]) -> NetworkAcl {
-        NetworkAcl {
-            network_acl_id: id.to_owned(),
-            entries: numbers
-                .iter()
-                .map(|number| NetworkAclEntry {
-                    rule_number: *number,
-                    ..NetworkAclEntry::default()
-                })
-                .collect(),
-            ..NetworkAcl::default()
-        }
-    }
-
-    #[test]
-    fn the_entry_that_opens_an_acl_comes_before_all_others_or_not_at_all() {
-        let number = |numbers: &[i32]| {
-            let command = open_acl(&acl("acl-1", numbers), "10.0.1.5")?;
-            let (_, rest) = command.split_once("--rule-number ")?;
-            rest.split_once(' ')?.0.parse::<i32>().ok()
-        };
-        assert_eq!(number(&[]), Some(100));
-        assert_eq!(number(&[100, 90, 32767]), Some(45));
-        assert_eq!(number(&[2]), Some(1));
-        assert_eq!(number(&[1]), None);
-        assert_eq!(number(&[-3]), None);
-    }
-
-    #[test]
-    fn a_command_holds_nothing_that_a_shell_would_take_for_more_than_an_id() {
-        for id in ["", "sg-1; reboot", "sg-$(reboot)", "sg 1", "sg-1\n"] {
-            assert_eq!(open_group(id, "10.0.1.5"), None, "{id}");
-            assert_eq!(open_acl(&acl(id, &[]), "10.0.1.5"), None, "{id}");
-            assert_eq!(open_group("sg-1", id), None, "{id}");
-        }
-        assert!(open_group("sg-0123456789abcdef0", "10.0.1.5").is_some());
-    }
 
     #[test]
     fn an_id_is_found_in_words_only_as_a_whole() {

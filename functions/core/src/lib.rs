@@ -18,6 +18,7 @@ pub mod network;
 pub mod pipeline;
 pub mod reachability;
 pub mod reconcile;
+pub mod remedy;
 pub mod snapshot;
 pub mod unreadable;
 

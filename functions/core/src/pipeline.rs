@@ -360,6 +360,12 @@ pub struct Picked {
     pub decision: Decision,
     /// The interface's live assignment: made by this call, or found.
     pub assignment: Assignment,
+    /// In how many seconds to look again. 0 where there is a session to create.
+    #[serde(default)]
+    pub wait_seconds: u64,
+    /// Until when the assignment is trusted though EC2 does not show its session. Absent where there is one to create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_until: Option<Timestamp>,
     /// The loads that the decision rests on, least first. Empty where a live assignment was found.
     pub loads: Vec<ConsideredLoad>,
     /// The candidates that have no room.
@@ -375,8 +381,8 @@ pub struct Picked {
 pub enum Decision {
     /// It is reserved: create its session.
     Reserved,
-    /// It is active: its session exists.
-    AlreadyMirrored,
+    /// It is active, and EC2 did not show its session: made a moment ago, or deleted by hand. Look again.
+    Unseen,
 }
 
 /// The load of a candidate when it was read.

@@ -96,6 +96,9 @@ pub struct Plan {
     pub suspicious: Vec<TargetId>,
     /// Sessions to our targets that cannot be adopted, since their interface has another one of ours.
     pub second_sessions: Vec<SessionId>,
+    /// Active assignments whose session EC2 does not show, and that have changed within [`SESSION_GRACE`]: trusted
+    /// until [`Assignment::trusted_until`].
+    pub trusted: Vec<Assignment>,
 }
 
 /// Compares what the ledger and EC2 show. `targets` are the sensors that are ours; `sessions` are all of the
@@ -229,7 +232,7 @@ fn judge<'a>(
                 None if age > SESSION_GRACE => plan
                     .corrections
                     .push(replace(known, "EC2 does not show its session any more")),
-                None => {}
+                None => plan.trusted.push(assignment.clone()),
             }
         }
         AssignmentState::Reserved => {
@@ -305,6 +308,12 @@ pub struct Summary {
     /// Items of the ledger, and objects of EC2's answers, that cannot be read, each with its cause in the log: left
     /// alone. This is an alarm.
     pub unreadable: u64,
+    /// Assignments whose session EC2 does not show, made a moment ago or deleted by hand: trusted for now.
+    pub trusted: u64,
+    /// Until when the last of these is trusted. The next reconciliation after that releases those whose session EC2
+    /// still does not show, and has their interfaces mirrored anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_until: Option<Timestamp>,
     /// Running instances looked at.
     pub instances: u64,
     /// Running instances with an interface that nothing covers, for which the pipeline was started.

@@ -59,12 +59,21 @@ pub struct Snapshot {
     pub prefix_list_entries: HashMap<String, Vec<PrefixListEntry>>,
 }
 
-/// A subnet (`DescribeSubnets`). No rule needs more of it than that it is there.
+/// A subnet (`DescribeSubnets`). No rule needs more of it than that it is there; the rest is for [`crate::remedy`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Subnet {
     /// `subnet-…`.
     pub subnet_id: String,
+    /// Its VPC.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vpc_id: String,
+    /// The name of its Availability Zone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub availability_zone: String,
+    /// Its IPv4 range in CIDR notation. Empty where it has none (an IPv6-only subnet).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cidr_block: String,
 }
 
 /// One reservation for each instance: which were started together is not kept.

@@ -267,11 +267,11 @@ fn a_live_assignment_is_judged_by_what_is_known_since() {
     let [reserved, active, gone] = states();
     let soon = at(101);
     let after = |limit: SignedDuration| active.changed_at + limit + SignedDuration::from_secs(1);
-    assert_eq!(judge(&active, soon, true, soon), Standing::Mirrored);
+    assert_eq!(judge(&active, soon, true, soon), Standing::Unseen);
     // An old reading of EC2 takes nothing away, however late it is by now.
     assert_eq!(
         judge(&active, at(1), false, after(RESERVATION_LIFETIME)),
-        Standing::Mirrored
+        Standing::Unseen
     );
     assert!(matches!(
         judge(&active, after(SESSION_GRACE), true, after(SESSION_GRACE)),
@@ -287,6 +287,28 @@ fn a_live_assignment_is_judged_by_what_is_known_since() {
         Standing::Void(_)
     ));
     assert!(matches!(judge(&gone, soon, true, soon), Standing::Void(_)));
+}
+
+#[test]
+fn a_session_that_ec2_does_not_show_is_looked_for_ever_less_often_and_not_beyond_the_grace() {
+    let [_, active, _] = states();
+    let looks = |age: i64| {
+        let now = active.changed_at + SignedDuration::from_secs(age);
+        active.look_again_in(now).as_secs()
+    };
+    assert_eq!([0, 1, 10, 100].map(looks), [3, 3, 11, 101]);
+    // The last look is when it is not trusted any more; after that there is nothing to wait for.
+    assert_eq!(
+        [200, 290, 299, 300, 301, 100_000].map(looks),
+        [101, 11, 2, 1, 1, 1]
+    );
+    // From a look right after the creation to the last one.
+    let (mut age, mut count) = (0, 0);
+    while age <= SESSION_GRACE.as_secs() {
+        (age, count) = (age + looks(age), count + 1);
+    }
+    assert!(count <= 8, "{count} looks");
+    assert!(age <= SESSION_GRACE.as_secs() + 2, "{age} s");
 }
 
 fn load(number: usize, sessions: u64, external: u64) -> SensorLoad {

@@ -44,8 +44,8 @@ pub enum Reservation {
         /// The loads that it rests on, and the counters that could not be read: their sensors were left out.
         loads: Read<SensorLoad>,
     },
-    /// The interface has an active assignment.
-    Mirrored(Assignment),
+    /// The interface has an active assignment, whose session EC2 may only not show yet.
+    Unseen(Assignment),
     /// Every candidate is full, down or draining, or its counter cannot be read.
     Full(Read<SensorLoad>),
     /// These candidates have never been counted.
@@ -142,7 +142,7 @@ impl Ledger {
             && found.virtual_network_id == settings.virtual_network_id
             && found.packet_length == settings.packet_length;
         match judge(&found, request.observed_at, acceptable, self.now()) {
-            Standing::Mirrored => Ok(Some(Reservation::Mirrored(found))),
+            Standing::Unseen => Ok(Some(Reservation::Unseen(found))),
             Standing::Shared => Ok(Some(Reservation::Reserved {
                 assignment: found,
                 loads: Read::of([], read::load),

@@ -74,17 +74,23 @@ impl Stage for PickLeastLoaded {
                 Ok(Picked {
                     request: request.clone(),
                     decision: Decision::Reserved,
+                    wait_seconds: 0,
+                    trusted_until: None,
                     advisories: crossing.into_iter().collect(),
                     assignment,
                     loads: considered(&loads.readable, &candidates),
                     rejections: closed(&loads, self.ledger.now()),
                 })
             }
-            Reservation::Mirrored(assignment) => {
-                tracing::info!(target = %assignment.target_id, "mirrored already");
+            Reservation::Unseen(assignment) => {
+                let until = assignment.trusted_until();
+                let wait = assignment.look_again_in(self.ledger.now());
+                tracing::info!(target = %assignment.target_id, %until, %wait, "EC2 does not show its session");
                 Ok(Picked {
                     request: request.clone(),
-                    decision: Decision::AlreadyMirrored,
+                    decision: Decision::Unseen,
+                    wait_seconds: wait.as_secs().unsigned_abs(),
+                    trusted_until: Some(until),
                     assignment,
                     loads: Vec::new(),
                     rejections: Vec::new(),

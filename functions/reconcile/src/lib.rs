@@ -167,6 +167,12 @@ impl ReconcileStage {
                 "a second session of its interface to our targets: left alone");
         }
         summary.second_sessions = plan.second_sessions.len() as u64;
+        for assignment in &plan.trusted {
+            tracing::info!(interface = %assignment.interface_id, target = %assignment.target_id,
+                until = %assignment.trusted_until(), "EC2 does not show its session: trusted for now");
+        }
+        summary.trusted = plan.trusted.len() as u64;
+        summary.trusted_until = plan.trusted.iter().map(Assignment::trusted_until).max();
         Ok(Reconciled {
             next: Some(Step::Cover { page: None }),
             summary,

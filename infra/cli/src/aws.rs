@@ -220,12 +220,12 @@ pub struct Service {
 impl Service {
     /// CloudFormation.
     pub const CLOUDFORMATION: Self = Self::new("CloudFormation", "cloudformation");
-    /// CloudTrail.
-    pub const CLOUDTRAIL: Self = Self::new("CloudTrail", "cloudtrail");
     /// DynamoDB.
     pub const DYNAMODB: Self = Self::new("DynamoDB", "dynamodb");
     /// EC2.
     pub const EC2: Self = Self::new("EC2", "ec2");
+    /// Elastic Load Balancing.
+    pub const LOAD_BALANCING: Self = Self::new("Elastic Load Balancing", "elasticloadbalancing");
     /// EventBridge.
     pub const EVENTBRIDGE: Self = Self::new("EventBridge", "events");
     /// Step Functions.
@@ -234,6 +234,35 @@ impl Service {
     const fn new(name: &'static str, prefix: &'static str) -> Self {
         Self { name, prefix }
     }
+}
+
+/// A command of the AWS CLI, or some words that end in one, with the options under which this program was told to find
+/// AWS: without them it would be about another account or Region.
+pub(crate) fn with_options(advice: &str, options: &AwsOptions) -> String {
+    let mut given = String::new();
+    for (name, value) in [
+        ("profile", &options.profile),
+        ("region", &options.region),
+        ("endpoint-url", &options.endpoint_url),
+    ] {
+        if let Some(value) = value {
+            given.extend([" --", name, " ", &for_shell(value)]);
+        }
+    }
+    ["ec2", "elbv2"]
+        .into_iter()
+        .fold(advice.to_owned(), |advice, service| {
+            advice.replace(&format!("aws {service} "), &format!("aws{given} {service} "))
+        })
+}
+
+/// A text as one word of a shell.
+pub(crate) fn for_shell(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// No state machine retries for a command: it rides out throttling itself, and gives up after ten seconds or so.

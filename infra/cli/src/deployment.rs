@@ -20,6 +20,8 @@ use crate::step_functions::StepFunctions;
 pub struct Deployment {
     /// The stack's name.
     pub stack: String,
+    /// How it was found.
+    pub options: DeploymentOptions,
     /// The account that it is in.
     pub account: Account,
     /// Step Functions.
@@ -86,6 +88,7 @@ impl Deployment {
         });
         Ok(Self {
             stack: options.stack.clone(),
+            options: options.clone(),
             states: StepFunctions::new(
                 aws_sdk_sfn::config::Builder::from(&config),
                 config.region().map_or("", Region::as_ref),

@@ -4,6 +4,7 @@
 //! finding of its own, and the other checks go on.
 
 mod account;
+mod listeners;
 mod sensors;
 
 use std::fmt::{self, Write as _};
@@ -11,13 +12,13 @@ use std::process::ExitCode;
 
 use comfy_table::ColumnConstraint;
 use mirrorstep_core::config::{
-    Consent, Environment, ExistingSessionPolicy, FixedTags, SessionSettings, Targets, UnverifiableTargets,
-    local_zone_only,
+    Consent, Environment, ExistingSessionPolicy, FixedTags, MAX_TARGET_IDS, SessionSettings, TagSelector,
+    Targets, UnverifiableTargets, local_zone_only,
 };
-use mirrorstep_core::{FilterId, StageError};
+use mirrorstep_core::{FilterId, StageError, TargetId};
 use serde::Serialize;
 
-use crate::aws::{Account, configure};
+use crate::aws::{Account, configure, for_shell, with_options};
 use crate::cli::DoctorOptions;
 use crate::deployment::Deployment;
 use crate::error::{Error, Failure};
@@ -38,7 +39,7 @@ pub enum Level {
 /// What a check has found out about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `settings`, `targets`, `filter`, `endpoint`, `zones`, `limits`, `permissions` or `cloudtrail`.
+    /// `settings`, `targets`, `filter`, `endpoint`, `listener`, `zones`, `limits`, `permissions` or `changes`.
     pub check: &'static str,
     /// How grave it is.
     pub level: Level,
@@ -82,7 +83,7 @@ struct Settings {
 #[derive(Debug)]
 struct Examination {
     account: Account,
-    trails: aws_sdk_cloudtrail::Client,
+    balancers: aws_sdk_elasticloadbalancingv2::Client,
     settings: Settings,
     findings: Vec<Finding>,
 }
@@ -122,13 +123,14 @@ async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
     };
     let mut examination = Examination {
         account,
-        trails: aws_sdk_cloudtrail::Client::new(&config),
+        balancers: aws_sdk_elasticloadbalancingv2::Client::new(&config),
         settings,
         findings: findings.0,
     };
     let sensors = examination.sensors().await?;
     examination.filter().await?;
     examination.endpoints(&sensors).await?;
+    examination.listeners(&sensors).await?;
     let running = examination.running(&sensors).await?;
     if let Some(running) = &running {
         examination.zones(&sensors, running);
@@ -137,8 +139,15 @@ async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
     examination
         .permissions(&sensors, running.as_deref(), sessions.as_deref())
         .await?;
-    examination.trail().await;
-    Ok(examination.findings)
+    examination.changes();
+    let mut findings = examination.findings;
+    for finding in &mut findings {
+        finding.words = options.deployment.in_commands(&finding.words);
+        if let Some(fix) = &mut finding.fix {
+            *fix = with_options(fix, &options.deployment.aws);
+        }
+    }
+    Ok(findings)
 }
 
 /// The options under the names that the settings have where mirrorstep is deployed, for the functions' own readers.
@@ -175,6 +184,11 @@ impl Findings {
                 .read(whose, UnverifiableTargets::from(environment))
                 .unwrap_or(UnverifiableTargets::Reject),
         };
+        if let Some(Targets::Ids(ids)) = &settings.targets
+            && ids.len() > MAX_TARGET_IDS
+        {
+            self.too_many(whose, ids);
+        }
         // Only read: nothing here depends on them.
         self.read(whose, FixedTags::from(environment));
         self.read(whose, ExistingSessionPolicy::from(environment));
@@ -188,6 +202,26 @@ impl Findings {
             });
         }
         settings
+    }
+
+    /// More targets than fit into the functions' environment have to be chosen by a tag.
+    fn too_many(&mut self, whose: &str, ids: &[TargetId]) {
+        let ids: Vec<&str> = ids.iter().map(TargetId::as_str).collect();
+        self.0.push(Finding {
+            check: "settings",
+            level: Level::Problem,
+            subject: whose.to_owned(),
+            words: format!(
+                "TargetIds names {} targets, and there is room for {MAX_TARGET_IDS}: Lambda gives a function 4 KB for all \
+                 of its settings, and refuses more when the stack is deployed",
+                ids.len()
+            ),
+            fix: Some(format!(
+                "let a tag choose the targets: set TargetTag to `mirrorstep=sensor` in place of TargetIds, deploy again, and \
+                 give them that tag: aws ec2 create-tags --resources {} --tags Key=mirrorstep,Value=sensor",
+                ids.join(" ")
+            )),
+        });
     }
 
     fn read<T>(&mut self, whose: &str, setting: Result<T, StageError>) -> Option<T> {
@@ -268,6 +302,19 @@ impl Examination {
     }
 }
 
+/// A tag as the AWS CLI takes it: as JSON where its shorthand would read more out of it than it says (AWS CLI user guide,
+/// "Shorthand syntax": <https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html>).
+fn tag_option(tag: &TagSelector) -> String {
+    let is_plain = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@ ".contains(&byte))
+    };
+    if is_plain(&tag.key) && is_plain(&tag.value) {
+        return for_shell(&format!("Key={},Value={}", tag.key, tag.value));
+    }
+    for_shell(&serde_json::json!([{"Key": tag.key, "Value": tag.value}]).to_string())
+}
+
 fn in_words(diagnosis: &Diagnosis) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -295,22 +342,23 @@ fn write_words(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     writeln!(out, "{table}")?;
-    let mut fixes = diagnosis
-        .findings
-        .iter()
-        .filter_map(|finding| Some((finding, finding.fix.as_ref()?)))
-        .peekable();
-    if fixes.peek().is_some() {
+    // What mends several findings is to be done once: EC2 refuses a rule that is there.
+    let mut fixes: Vec<(&str, Vec<String>)> = Vec::new();
+    for finding in &diagnosis.findings {
+        let Some(fix) = finding.fix.as_deref() else {
+            continue;
+        };
+        let subject = format!("# {}: {}", finding.check, printable(&finding.subject));
+        match fixes.iter_mut().find(|(known, _)| *known == fix) {
+            Some((_, subjects)) => subjects.push(subject),
+            None => fixes.push((fix, vec![subject])),
+        }
+    }
+    if !fixes.is_empty() {
         writeln!(out, "\nWhat to do:")?;
     }
-    for (finding, fix) in fixes {
-        writeln!(
-            out,
-            "# {}: {}\n{}",
-            finding.check,
-            printable(&finding.subject),
-            printable(fix)
-        )?;
+    for (fix, subjects) in fixes {
+        writeln!(out, "{}\n{}", subjects.join("\n"), printable(fix))?;
     }
     let problems = diagnosis
         .findings

@@ -14,7 +14,8 @@ use mirrorstep_core::ids::MalformedId;
 use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{InterfaceId, TargetId};
 
-use crate::aws::Account;
+use crate::around;
+use crate::aws::{Account, with_options};
 use crate::cli::{DeploymentOptions, ExplainOptions, Unverifiable};
 use crate::collect::{Wanted, collect};
 use crate::deployment::Deployment;
@@ -37,20 +38,23 @@ pub async fn run(options: &ExplainOptions, terminal: &Terminal) -> Result<ExitCo
             })
             .await?;
             let question = deployment.question(&options.interface).await?;
-            let snapshot = ask_aws(&deployment.account, &question).await?;
+            let snapshot = ask_aws(&deployment.account, &question, terminal).await?;
             (question, snapshot, format!("stack {stack}"))
         }
         (None, None) => {
             let question = question(options);
-            let snapshot = ask_aws(&Account::connect(&options.aws).await?, &question).await?;
+            let snapshot = ask_aws(&Account::connect(&options.aws).await?, &question, terminal).await?;
             (question, snapshot, "AWS".to_owned())
         }
     };
     drop(looking);
-    let explanation = explain(&snapshot, &question).map_err(|error| Error::NoAnswer {
+    let mut explanation = explain(&snapshot, &question).map_err(|error| Error::NoAnswer {
         place: name,
         cause: printable(&error.to_string()),
     })?;
+    for remedy in &mut explanation.remedies {
+        remedy.command = with_options(&remedy.command, &options.aws);
+    }
     let printed = if options.json {
         serde_json::to_string_pretty(&explanation).map_err(|error| Error::Unreadable {
             what: "the answer".to_owned(),
@@ -64,7 +68,7 @@ pub async fn run(options: &ExplainOptions, terminal: &Terminal) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask_aws(account: &Account, question: &Question) -> Result<Snapshot, Error> {
+async fn ask_aws(account: &Account, question: &Question, terminal: &Terminal) -> Result<Snapshot, Error> {
     // A snapshot may call its objects what it likes, AWS does not.
     let wrong = |option| {
         move |error: MalformedId| Error::Usage {
@@ -86,7 +90,13 @@ async fn ask_aws(account: &Account, question: &Question) -> Result<Snapshot, Err
         local_zone_only: question.local_zone_only,
         ..Wanted::default()
     };
-    collect(account, wanted).await
+    let mut snapshot = collect(account, wanted).await?;
+    let sources = [question.interface_id.clone()].into();
+    let note = around::complete(account, &mut snapshot, &sources, question.local_zone_only).await?;
+    if let Some(note) = &note {
+        terminal.line(note);
+    }
+    Ok(snapshot)
 }
 
 fn read_snapshot(path: &Path) -> Result<Snapshot, Error> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::TrafficMirrorSession;
+use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, LedgerEvent, SensorLoad, apply};
 use mirrorstep_core::unreadable::Unreadable;
 use mirrorstep_ec2::PAGE;
@@ -168,10 +169,11 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         if assignment.state != AssignmentState::Active {
             found.push(format!("{name} is reserved, and has no session yet"));
         } else if !own.is_some_and(|session| is_of(session, assignment)) {
-            found.push(format!(
-                "{name} has no session {:?} in EC2",
-                assignment.session_id
-            ));
+            let id = assignment
+                .session_id
+                .as_ref()
+                .map_or_else(String::new, |id| format!(" {id}"));
+            found.push(format!("{name} has no session{id} in EC2{}", trusted(assignment)));
         }
     }
     // What is known of the place of an assignment that cannot be read is counted, and no more is said of it.
@@ -219,6 +221,17 @@ pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) 
         }
     }
     found
+}
+
+/// What is to be said of an active assignment that has changed so lately that EC2 may only not show its session yet.
+pub fn trusted(assignment: &Assignment) -> String {
+    let until = assignment.trusted_until();
+    if until < Timestamp::now() {
+        return String::new();
+    }
+    format!(
+        ": made a moment ago, or deleted by hand; EC2 shows its changes late, and it is trusted until {until:.0}"
+    )
 }
 
 fn is_of(session: &Session, assignment: &Assignment) -> bool {
@@ -351,6 +364,15 @@ mod tests {
         );
         differ(&ledger, &[session(1), session(2)], &[]);
         differ(&Ledger::default(), &[], &[]);
+    }
+
+    #[test]
+    fn a_session_that_ec2_may_only_not_show_yet_is_trusted_and_until_when_is_told() {
+        let mut young = assignment(1, "active");
+        young.changed_at = Timestamp::now();
+        let until = format!("it is trusted until {:.0}", young.trusted_until());
+        differ(&ledger(vec![young], 1), &[], &[&until]);
+        assert_eq!(trusted(&assignment(1, "active")), "");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod around;
 pub mod audit;
 pub mod aws;
 pub mod cli;

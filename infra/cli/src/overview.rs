@@ -266,6 +266,13 @@ pub async fn observe(deployment: &Deployment) -> Result<(Overview, Ledger), Erro
     overview
         .interfaces
         .sort_by(|one, other| (one.state, &one.interface_id).cmp(&(other.state, &other.interface_id)));
+    for reason in overview
+        .interfaces
+        .iter_mut()
+        .filter_map(|interface| interface.reason.as_mut())
+    {
+        *reason = deployment.options.in_commands(reason);
+    }
     overview.differences = audit.disagreements;
     overview.senseless = senseless::met();
     Ok((overview, audit.ledger))
@@ -514,10 +521,7 @@ impl<'a> Survey<'a> {
             ),
             Some(assignment) if assignment.is_live() => (
                 Coverage::Uncovered,
-                Some(format!(
-                    "the ledger has a session to {}, and EC2 shows none: `mirrorstep reconcile` has it made again",
-                    assignment.target_id
-                )),
+                Some(unseen(assignment, &instance.instance_id)),
             ),
             Some(assignment) => {
                 let attached_at = description.and_then(|shown| shown.attachment.as_ref()?.attached_at());
@@ -593,6 +597,20 @@ fn refused(refusal: &Refusal, instance: &Instance) -> (Coverage, Option<String>)
         refusal.because, instance.instance_id
     );
     (Coverage::Uncovered, Some(reason))
+}
+
+/// What is to be known of an active assignment whose session EC2 does not show.
+fn unseen(assignment: &Assignment, instance: &str) -> String {
+    let target = &assignment.target_id;
+    match ledger::trusted(assignment).as_str() {
+        "" => format!(
+            "the ledger has a session to {target}, and EC2 shows none: `mirrorstep reconcile` has it made again"
+        ),
+        trusted => format!(
+            "the ledger has a session to {target}, and EC2 shows none{trusted}; after that `mirrorstep reconcile` has it \
+             made again, and `mirrorstep trigger {instance}` waits for that time and makes it again"
+        ),
+    }
 }
 
 fn told(left_out: LeftOut) -> (Coverage, Option<String>) {

@@ -83,6 +83,7 @@ pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<
 fn counts(summary: &Map<String, Value>) -> String {
     let counts: Vec<_> = summary
         .iter()
+        .filter(|(_, count)| count.is_number())
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     counts.join(", ")
@@ -100,6 +101,7 @@ fn meaning(name: &str) -> &str {
         "counters" => "counters were corrected",
         "secondSessions" => "second sessions to our targets on one interface were left alone: look at them",
         "unattached" => "sessions of interfaces that are attached to no instance were left alone",
+        "trusted" => "assignments have no session that EC2 shows: made a moment ago, or deleted by hand",
         "left" => "corrections are left for the next time",
         "unreadable" => {
             "things that cannot be read were left alone: `mirrorstep status` names them and how to mend them"
@@ -115,9 +117,38 @@ fn in_words(summary: &Map<String, Value>) -> String {
     if summary.is_empty() {
         return "There was nothing to do.".to_owned();
     }
-    let lines: Vec<_> = summary
+    let mut lines: Vec<_> = summary
         .iter()
-        .map(|(name, count)| format!("{count:>6} {}", printable(meaning(name))))
+        .filter(|(_, count)| count.is_number())
+        .map(|(name, count)| format!("{:>6} {}", count.to_string(), printable(meaning(name))))
         .collect();
+    if let Some(until) = summary.get("trustedUntil").and_then(Value::as_str) {
+        lines.push(format!(
+            "EC2 shows its changes late: assignments without a session that EC2 shows are trusted until {}. Run it again \
+             after that: it releases those whose session EC2 still does not show, and has their interfaces mirrored anew.",
+            printable(until)
+        ));
+    }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_trusted_is_told_with_until_when_and_what_happens_then() {
+        let summary = json!({"trusted": 2, "trustedUntil": "2026-01-01T00:05:00Z", "instances": 3});
+        let words = in_words(summary.as_object().unwrap());
+        assert!(
+            words.contains("2 assignments have no session that EC2 shows"),
+            "{words}"
+        );
+        assert!(
+            words.contains("trusted until 2026-01-01T00:05:00Z. Run it again after that"),
+            "{words}"
+        );
+        assert_eq!(words.lines().count(), 3, "{words}");
+        assert_eq!(counts(summary.as_object().unwrap()), "trusted 2, instances 3");
+    }
 }

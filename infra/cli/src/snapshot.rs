@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use mirrorstep_core::TargetId;
 use mirrorstep_core::snapshot::Snapshot;
 
+use crate::around;
 use crate::aws::Account;
 use crate::cli::SnapshotOptions;
 use crate::collect::{Wanted, collect};
@@ -22,8 +23,20 @@ pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitC
         may_be_gone: false,
     };
     let looking = terminal.wait("asking EC2");
-    let snapshot = collect(&account, wanted).await?;
+    let mut snapshot = collect(&account, wanted).await?;
+    let of_instances = snapshot
+        .instances
+        .iter()
+        .flat_map(|instance| &instance.network_interfaces);
+    let sources = of_instances
+        .map(|interface| interface.network_interface_id.clone())
+        .chain(options.interfaces.iter().map(ToString::to_string))
+        .collect();
+    let note = around::complete(&account, &mut snapshot, &sources, false).await?;
     drop(looking);
+    if let Some(note) = &note {
+        terminal.line(note);
+    }
     for line in notes(&snapshot, &options.targets) {
         terminal.line(&line);
     }

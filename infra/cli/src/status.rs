@@ -26,7 +26,7 @@ pub async fn run(options: &StatusOptions, terminal: &Terminal) -> Result<ExitCod
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = in_words(&overview, &mut text);
-        text
+        options.deployment.in_commands(&text)
     })?;
     Ok(if is_well {
         ExitCode::SUCCESS

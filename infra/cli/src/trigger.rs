@@ -83,9 +83,9 @@ pub async fn run(options: &TriggerOptions, terminal: &Terminal) -> Result<ExitCo
         print(&if options.dry_run {
             format!("{} instances would be put on the bus: {}", ids.len(), some(&ids))
         } else {
-            format!(
+            options.deployment.in_commands(&format!(
                 "{sent} instances put on the bus; `mirrorstep audit --since 10m` shows what becomes of them"
-            )
+            ))
         })?;
     }
     Ok(if idle.is_empty() {

@@ -162,6 +162,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeTrafficMirrorTargets", mirroring::describe_targets),
     ("CreateTrafficMirrorFilter", mirroring::create_filter),
     ("CreateTrafficMirrorFilterRule", mirroring::create_filter_rule),
+    (
+        "ModifyTrafficMirrorFilterNetworkServices",
+        mirroring::modify_filter_network_services,
+    ),
     ("DeleteTrafficMirrorFilter", mirroring::delete_filter),
     ("DescribeTrafficMirrorFilters", mirroring::describe_filters),
     ("CreateTrafficMirrorSession", mirroring::create_session),

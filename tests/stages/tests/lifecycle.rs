@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use ec2_sim::{Fault, Options, Throttle};
+use jiff::Timestamp;
+use mirrorstep_core::assignment::SESSION_GRACE;
 use mirrorstep_core::{ErrorName, TargetId};
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, reservations, sessions, sessions_by_target};
@@ -348,10 +350,12 @@ async fn a_session_that_somebody_deleted_is_placed_again_after_the_grace() {
     let pipeline = scene.pipeline(Options::default());
     mirrored(&pipeline, &instances).await;
     delete_session(&pipeline, &interface_id(2)).await;
-    // EC2 may be late: a young assignment is trusted.
+    // EC2 may be late: a young assignment is trusted, and until when is told.
+    let changed: Timestamp =
+        serde_json::from_value(assignment(&pipeline, &interface_id(2))["changedAt"].clone()).unwrap();
     assert_eq!(
         summary(&pipeline.reconcile("early").await),
-        json!({"instances": 5})
+        json!({"trusted": 1, "trustedUntil": changed + SESSION_GRACE, "instances": 5})
     );
     much_later().await;
     let ended = pipeline.reconcile("late").await;

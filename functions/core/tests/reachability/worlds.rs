@@ -1088,6 +1088,7 @@ impl Plan {
         // The sixth, which some endpoints are in, has no ACL, and is shown all the same.
         let all = (0..6).map(|number| Subnet {
             subnet_id: subnet_id(number),
+            ..Subnet::default()
         });
         match self.shown_subnets {
             Subnets::All => all.collect(),

@@ -94,13 +94,16 @@ impl Decisions {
                 "picked: {}, generation {}, session number {}",
                 assignment.target_id, assignment.generation, assignment.session_number
             )),
-            Decision::AlreadyMirrored => told.push(format!(
-                "already active on {}{}",
-                assignment.target_id,
+            Decision::Unseen => told.push(format!(
+                "the ledger has a session{} to {}, and EC2 does not show it: made a moment ago, or deleted by hand; \
+                 trusted until {:.0}, looked for again in {} s",
                 assignment
                     .session_id
                     .as_ref()
-                    .map_or_else(String::new, |id| format!(" as {id}"))
+                    .map_or_else(String::new, |id| format!(" {id}")),
+                assignment.target_id,
+                assignment.trusted_until(),
+                answer.wait_seconds
             )),
         }
         if !answer.loads.is_empty() {
@@ -278,7 +281,10 @@ fn reconciled(output: &Value) -> Vec<String> {
         .into_iter()
         .flatten()
         .filter(|(_, count)| **count != 0)
-        .map(|(name, count)| format!("{name} {count}"))
+        .map(|(name, count)| match count.as_str() {
+            Some(time) => format!("{name} {time}"),
+            None => format!("{name} {count}"),
+        })
         .collect();
     vec![if counts.is_empty() {
         "nothing to correct so far".to_owned()

@@ -1,10 +1,9 @@
-//! The account's side: the interfaces that are to be mirrored, EC2's limits, permissions, and what reports changes.
+//! The account's side: the interfaces that are to be mirrored, EC2's limits, permissions, and what nothing reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_cloudtrail::types::{AdvancedEventSelector, ReadWriteType};
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{Instance, Reservation};
+use aws_sdk_ec2::types::{self as sdk, Instance, Reservation};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
@@ -12,9 +11,9 @@ use mirrorstep_core::network::{Tag, TrafficMirrorSession};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_ec2::PAGE;
 
-use super::Examination;
 use super::sensors::{Sensor, only};
-use crate::aws::Service;
+use super::{Examination, tag_option};
+use crate::aws::{Service, for_shell};
 use crate::error::{Error, Failure};
 
 /// The sessions of an account in a Region, which AWS does not raise (VPC Traffic Mirroring guide, "Traffic Mirroring
@@ -92,7 +91,10 @@ impl Examination {
             } else {
                 let words = format!("no sensor, and {interfaces}: none of them can be mirrored");
                 let named = match &self.settings.targets {
-                    Some(Targets::Tagged(tag)) => format!("give it the tag {}={}", tag.key, tag.value),
+                    Some(Targets::Tagged(tag)) => format!(
+                        "give it the tag, in place of TARGET: aws ec2 create-tags --resources TARGET --tags {}",
+                        tag_option(tag)
+                    ),
                     _ => "add it to TargetIds".to_owned(),
                 };
                 let fix = format!(
@@ -210,8 +212,10 @@ impl Examination {
                     .traffic_mirror_filter_id(filter.as_str())
                     .session_number(1)
                     .dry_run(true);
-                let answer = call.send().await;
-                self.may("CreateTrafficMirrorSession", answer.err())?;
+                match call.send().await {
+                    Ok(made) => self.made(interface, target, made.traffic_mirror_session()),
+                    Err(error) => self.may("CreateTrafficMirrorSession", &error)?,
+                }
             }
             _ => self.untold(
                 "CreateTrafficMirrorSession",
@@ -230,31 +234,61 @@ impl Examination {
                 .ec2_client
                 .modify_traffic_mirror_session()
                 .traffic_mirror_session_id(&session.traffic_mirror_session_id)
-                .set_traffic_mirror_target_id(target.map(str::to_owned))
+                // Where it goes already: an EC2 that ignores `DryRun` changes nothing.
+                .traffic_mirror_target_id(&session.traffic_mirror_target_id)
                 .dry_run(true);
-            let answer = call.send().await;
-            self.may("ModifyTrafficMirrorSession", answer.err())?;
+            match call.send().await {
+                Ok(_) => self.untold(
+                    "ModifyTrafficMirrorSession",
+                    "EC2 has not taken the dry run for one; it has changed nothing",
+                ),
+                Err(error) => self.may("ModifyTrafficMirrorSession", &error)?,
+            }
         } else {
             self.untold("ModifyTrafficMirrorSession", "there is no session to try it with");
         }
         Ok(())
     }
 
-    fn may<E>(&mut self, action: &'static str, error: Option<SdkError<E, HttpResponse>>) -> Result<(), Error>
+    /// EC2 has answered the dry run of a create with success, as some stand-ins for it do: the session is there.
+    fn made(&mut self, interface: &str, target: &str, session: Option<&sdk::TrafficMirrorSession>) {
+        const CHECK: &str = "permissions";
+        const ACTION: &str = "CreateTrafficMirrorSession";
+        let place = self.account.place();
+        let (session, fix) = match session.and_then(|session| session.traffic_mirror_session_id()) {
+            Some(id) => (
+                format!("session {id}"),
+                format!(
+                    "aws ec2 delete-traffic-mirror-session --traffic-mirror-session-id {}",
+                    for_shell(id)
+                ),
+            ),
+            None => (
+                "a session".to_owned(),
+                format!(
+                    "find it, and delete it, in place of SESSION: aws ec2 describe-traffic-mirror-sessions --filters \
+                     Name=network-interface-id,Values={interface}, then aws ec2 delete-traffic-mirror-session \
+                     --traffic-mirror-session-id SESSION"
+                ),
+            ),
+        };
+        let words = format!(
+            "EC2 in {place} has not taken the dry run for one: it has made {session} from {interface} to {target}"
+        );
+        self.problem(CHECK, ACTION, words, fix);
+    }
+
+    fn may<E>(&mut self, action: &'static str, error: &SdkError<E, HttpResponse>) -> Result<(), Error>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         const CHECK: &str = "permissions";
-        let Some(error) = error else {
-            self.untold(action, "the answer to a dry run was none");
-            return Ok(());
-        };
         if error.code() == Some("DryRunOperation") {
             let words = "these credentials may make it; the functions have roles of their own";
             self.ok(CHECK, action, words);
             return Ok(());
         }
-        match self.account.refused(&Service::EC2, action, &error) {
+        match self.account.refused(&Service::EC2, action, error) {
             Error::Refused {
                 failure: Failure::NotAllowed,
                 cause,
@@ -282,69 +316,13 @@ impl Examination {
         self.note("permissions", action, words);
     }
 
-    /// A trail logs the calls that change something: without one EventBridge gets none of them (EventBridge user
-    /// guide, "Events from AWS services"). Mirroring does not depend on it, so that whatever CloudTrail answers is a
-    /// note at most.
-    pub(super) async fn trail(&mut self) {
-        const CHECK: &str = "cloudtrail";
-        const WITHOUT: &str = "interfaces that are attached to a running instance, and sessions that somebody \
-                               deletes, are then only found by the hourly reconcile";
-        // Those of other Regions that log this one's events are among them (CloudTrail API reference,
-        // `DescribeTrails`).
-        let answer = self.trails.describe_trails().send().await;
-        let answer = answer.map_err(|error| {
-            self.account
-                .refused(&Service::CLOUDTRAIL, "DescribeTrails", &error)
-        });
-        let trails = match answer {
-            Ok(answer) => answer.trail_list.unwrap_or_default(),
-            Err(error) => return self.note(CHECK, "trails", cannot_be_told(&error)),
-        };
-        let mut doubts = Vec::new();
-        for trail in &trails {
-            let Some(arn) = trail.trail_arn() else {
-                continue;
-            };
-            match self.logs_changes(arn).await {
-                Ok(true) => return self.ok(CHECK, arn, "it logs the calls that change something"),
-                Ok(false) => {}
-                Err(error) => doubts.push(format!("{arn}: {}", cannot_be_told(&error))),
-            }
-        }
-        if doubts.is_empty() {
-            let words = format!("no trail logs management events that change something: {WITHOUT}");
-            let fix = "aws cloudtrail create-trail --name TRAIL --s3-bucket-name BUCKET, then aws cloudtrail \
-                       start-logging --name TRAIL";
-            let place = format!("trails in {}", self.account.place());
-            self.add(CHECK, super::Level::Note, place, words, Some(fix.to_owned()));
-        } else {
-            self.note(
-                CHECK,
-                "trails",
-                format!("{}; if none does: {WITHOUT}", doubts.join("; ")),
-            );
-        }
-    }
-
-    async fn logs_changes(&self, arn: &str) -> Result<bool, Error> {
-        let status = self.trails.get_trail_status().name(arn).send().await;
-        let status = status.map_err(|error| {
-            self.account
-                .refused(&Service::CLOUDTRAIL, "GetTrailStatus", &error)
-        })?;
-        if status.is_logging() != Some(true) {
-            return Ok(false);
-        }
-        let answer = self.trails.get_event_selectors().trail_name(arn).send().await;
-        let answer = answer.map_err(|error| {
-            self.account
-                .refused(&Service::CLOUDTRAIL, "GetEventSelectors", &error)
-        })?;
-        let basic = answer.event_selectors().iter().any(|selector| {
-            selector.include_management_events() != Some(false)
-                && selector.read_write_type() != Some(&ReadWriteType::ReadOnly)
-        });
-        Ok(basic || answer.advanced_event_selectors().iter().any(selects_changes))
+    /// What no event tells of: the rules of the template (`infra/template.yaml`) start on a change of an instance's
+    /// state and by the clock, and on nothing that CloudTrail logs, so that a trail makes no difference.
+    pub(super) fn changes(&mut self) {
+        let words = "an interface that is attached to an instance that runs already, and a session that somebody deletes, \
+                     start nothing: the next reconcile finds them, each hour unless ReconcileSchedule says otherwise, and \
+                     `mirrorstep trigger INSTANCE` at once";
+        self.note("changes", "changes by hand", words);
     }
 }
 
@@ -384,25 +362,5 @@ fn interfaces(count: usize) -> String {
     match count {
         1 => "1 interface of a running instance".to_owned(),
         count => format!("{count} interfaces of running instances"),
-    }
-}
-
-/// Advanced selectors name what is logged field by field (CloudTrail API reference, `AdvancedFieldSelector`).
-fn selects_changes(selector: &AdvancedEventSelector) -> bool {
-    let equals = |field: &str, value: &str| {
-        let fields = selector.field_selectors().iter();
-        fields
-            .filter(|selector| selector.field() == field)
-            .any(|selector| selector.equals().iter().any(|equal| equal == value))
-    };
-    equals("eventCategory", "Management") && !equals("readOnly", "true")
-}
-
-fn cannot_be_told(error: &Error) -> String {
-    match error {
-        Error::Refused {
-            call, cause, next, ..
-        } => format!("it cannot be told, {call}: {cause}; {next}"),
-        other => format!("it cannot be told: {other}"),
     }
 }

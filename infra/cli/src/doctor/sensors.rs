@@ -3,21 +3,23 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_sdk_ec2::types::{
-    Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorRuleAction, Vpc,
+    Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorNetworkService, TrafficMirrorRuleAction,
 };
 use mirrorstep_core::collect as needed;
 use mirrorstep_core::config::{Targets, UnverifiableTargets};
-use mirrorstep_core::network::{IpPermission, NetworkInterface, SecurityGroup, TrafficMirrorTarget};
+use mirrorstep_core::network::{NetworkInterface, SecurityGroup, TrafficMirrorTarget};
 use mirrorstep_core::reachability::load_balancer_description;
+use mirrorstep_core::remedy;
 use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_ec2::PAGE;
 
-use super::Examination;
+use super::{Examination, tag_option};
+use crate::around;
 use crate::aws::Service;
 use crate::error::Error;
 
 /// The port to which mirrored packets are sent (VPC Traffic Mirroring guide, "Traffic mirror targets").
-const MIRROR_PORT: i32 = 4789;
+pub(super) const MIRROR_PORT: i32 = 4789;
 
 /// A target that EC2 shows.
 #[derive(Debug)]
@@ -77,8 +79,8 @@ impl Examination {
             Targets::Tagged(tag) if targets.is_empty() => {
                 let fix = format!(
                     "give the sensors' targets the tag, in place of TARGET: aws ec2 create-tags --resources TARGET \
-                     --tags 'Key={},Value={}'",
-                    tag.key, tag.value
+                     --tags {}",
+                    tag_option(tag)
                 );
                 let subject = format!("{}={}", tag.key, tag.value);
                 self.problem(
@@ -162,7 +164,9 @@ impl Examination {
     }
 
     /// The filter exists and accepts packets in both directions: one without rules mirrors nothing (VPC Traffic
-    /// Mirroring guide, "Traffic mirror filters").
+    /// Mirroring guide, "Traffic mirror filters"). Nor is DNS to Amazon's resolver mirrored by rules alone (EC2 API
+    /// reference, `ModifyTrafficMirrorFilterNetworkServices`:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyTrafficMirrorFilterNetworkServices.html>).
     pub(super) async fn filter(&mut self) -> Result<(), Error> {
         const CHECK: &str = "filter";
         let Some(id) = self.settings.filter.clone() else {
@@ -197,6 +201,19 @@ impl Examination {
             return Ok(());
         };
         let mut good = true;
+        if !filter
+            .network_services()
+            .contains(&TrafficMirrorNetworkService::AmazonDns)
+        {
+            good = false;
+            let words = "it does not have the network service amazon-dns: what is asked of the VPC's own DNS resolver, and \
+                         its answers, are not mirrored";
+            let fix = format!(
+                "aws ec2 modify-traffic-mirror-filter-network-services --traffic-mirror-filter-id {id} \
+                 --add-network-services amazon-dns"
+            );
+            self.problem(CHECK, id.as_str(), words, fix);
+        }
         for (direction, rules) in [
             ("ingress", filter.ingress_filter_rules()),
             ("egress", filter.egress_filter_rules()),
@@ -215,7 +232,11 @@ impl Examination {
             self.problem(CHECK, id.as_str(), words, fix);
         }
         if good {
-            self.ok(CHECK, id.as_str(), "it accepts packets in both directions");
+            self.ok(
+                CHECK,
+                id.as_str(),
+                "it accepts packets in both directions, and DNS to the VPC's own resolver",
+            );
         }
         Ok(())
     }
@@ -266,8 +287,11 @@ impl Examination {
                 }
             }
         }
-        let vpcs = closed.iter().map(|(_, endpoint)| endpoint.vpc_id.as_str());
-        let ranges = self.ranges(vpcs.collect()).await;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let endpoints: Vec<&NetworkInterface> = closed.iter().map(|(_, endpoint)| *endpoint).collect();
+        let world = self.around(sensors, &endpoints).await?;
         for (subject, endpoint) in closed {
             let Some(group) = endpoint.groups.first() else {
                 let fix = format!(
@@ -280,33 +304,38 @@ impl Examination {
             };
             let words =
                 format!("its security groups let no UDP {MIRROR_PORT} in: it receives no mirrored packet");
-            let fix = format!(
-                "aws ec2 authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr {}",
-                group.group_id,
-                ranges.get(&endpoint.vpc_id).map_or("CIDR", String::as_str)
-            );
+            let ranges = remedy::sources(&world, &[endpoint], self.settings.local_zone_only);
+            let fix = remedy::open_group(&group.group_id, &ranges, &[]).unwrap_or_else(|| {
+                format!(
+                    "let in the ranges of the subnets that are to be mirrored, in place of CIDR: aws ec2 \
+                     authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr CIDR",
+                    group.group_id
+                )
+            });
             self.problem(CHECK, subject, words, fix);
         }
         Ok(())
     }
 
-    /// The VPCs' address ranges. They only make a command easier to use: without them it has a word to fill in.
-    async fn ranges(&self, vpcs: BTreeSet<&str>) -> HashMap<String, String> {
-        if vpcs.is_empty() {
-            return HashMap::new();
+    /// What else can reach these interfaces: it makes the command that lets it in. Without the permission to see it, that
+    /// has a word to fill in.
+    async fn around(
+        &mut self,
+        sensors: &[Sensor],
+        endpoints: &[&NetworkInterface],
+    ) -> Result<Snapshot, Error> {
+        let mut world = Snapshot {
+            traffic_mirror_targets: sensors.iter().map(|sensor| sensor.target.clone()).collect(),
+            network_interfaces: endpoints.iter().map(|endpoint| (*endpoint).clone()).collect(),
+            ..Snapshot::default()
+        };
+        let answer = around::add(&self.account, &mut world, endpoints).await;
+        if let Some(Some(why)) = self.given("endpoint", answer)? {
+            let words =
+                format!("the subnets from which a sensor can be reached could not be looked at: {why}");
+            self.note("endpoint", "DescribeSubnets", words);
         }
-        let call = self
-            .account
-            .ec2_client
-            .describe_vpcs()
-            .filters(only("vpc-id", vpcs))
-            .max_results(PAGE)
-            .into_paginator()
-            .items();
-        let vpcs: Vec<Vpc> = call.send().try_collect().await.unwrap_or_default();
-        vpcs.into_iter()
-            .filter_map(|vpc| Some((vpc.vpc_id?, vpc.cidr_block?)))
-            .collect()
+        Ok(world)
     }
 
     /// What cannot be seen is rejected by the functions, unless they are told otherwise.
@@ -360,7 +389,7 @@ fn admitted(
             continue;
         };
         for rule in &shown.ip_permissions {
-            if !is_for_mirrored_packets(rule) {
+            if !remedy::is_for_mirrored_packets(rule) {
                 continue;
             }
             sources.extend(rule.ip_ranges.iter().map(|range| range.cidr_ip.clone()));
@@ -376,18 +405,6 @@ fn admitted(
     match unseen {
         Some(unseen) if sources.is_empty() => Err(unseen),
         _ => Ok(sources.into_iter().collect()),
-    }
-}
-
-/// Without ports, or with -1, a rule is for all of them (EC2 API reference, `IpPermission`).
-fn is_for_mirrored_packets(rule: &IpPermission) -> bool {
-    match rule.ip_protocol.as_str() {
-        "-1" => true,
-        "udp" | "17" => match (rule.from_port, rule.to_port) {
-            (Some(from @ 0..), Some(to)) => (from..=to).contains(&MIRROR_PORT),
-            _ => true,
-        },
-        _ => false,
     }
 }
 

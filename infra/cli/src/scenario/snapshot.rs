@@ -518,7 +518,7 @@ impl Builder {
             "TrafficMirrorTargets": self.targets,
             "TrafficMirrorFilters": [{
                 "TrafficMirrorFilterId": filter, "Description": "everything", "IngressFilterRules": [ingress],
-                "EgressFilterRules": [egress], "NetworkServices": [], "Tags": [],
+                "EgressFilterRules": [egress], "NetworkServices": ["amazon-dns"], "Tags": [],
             }],
             "TrafficMirrorSessions": self.sessions,
             "VpcEndpoints": [],

@@ -179,6 +179,33 @@ pub(super) fn create_filter_rule(context: &mut Context<'_>, params: &Params) -> 
     Ok(json!({"TrafficMirrorFilterRule": rule}))
 }
 
+/// `ModifyTrafficMirrorFilterNetworkServices`
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyTrafficMirrorFilterNetworkServices.html>).
+pub(super) fn modify_filter_network_services(context: &mut Context<'_>, params: &Params) -> Answer {
+    let mut filter: TrafficMirrorFilter = asked_for(&context.world.filters, params)?;
+    let (added, removed) = (
+        params.list("AddNetworkService"),
+        params.list("RemoveNetworkService"),
+    );
+    if let Some(unknown) = added
+        .iter()
+        .chain(&removed)
+        .find(|service| *service != "amazon-dns")
+    {
+        return Err(ApiError::invalid_value(
+            "networkService",
+            unknown,
+            "Valid values are amazon-dns.",
+        ));
+    }
+    filter
+        .network_services
+        .retain(|service| !added.contains(service) && !removed.contains(service));
+    filter.network_services.extend(added);
+    context.world.filters.put(context.now, filter.clone());
+    Ok(json!({"TrafficMirrorFilter": filter}))
+}
+
 /// `DeleteTrafficMirrorFilter`: not while a session uses it.
 pub(super) fn delete_filter(context: &mut Context<'_>, params: &Params) -> Answer {
     let id = asked_for(&context.world.filters, params)?.traffic_mirror_filter_id;

@@ -18,10 +18,11 @@ use accepted::ACCEPTED;
 use scenario::{Outside, scenario};
 
 /// The actions of `ec2-sim` that moto does not have: nothing to compare them with.
-const MOTO_LACKS: [&str; 3] = [
+const MOTO_LACKS: [&str; 4] = [
     "CreateTrafficMirrorFilterRule",
     "DeleteTrafficMirrorFilter",
     "DeleteTrafficMirrorTarget",
+    "ModifyTrafficMirrorFilterNetworkServices",
 ];
 
 fn config() -> Builder {

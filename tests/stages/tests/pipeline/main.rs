@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 use ec2_sim::{Fault, Options, Throttle};
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, reservations, sessions, sessions_by_target};
-use stage_tests::pipeline::{Pipeline, outcome};
+use stage_tests::pipeline::{InstanceEnded, Pipeline, outcome};
 use stage_tests::scene::{self, FILTER, Scene, interface_id};
 
 /// A test's scene: two large sensors in each of two zones.
@@ -199,7 +199,7 @@ async fn a_second_delivery_and_a_replay_create_nothing_and_say_already_mirrored(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_delivery_while_ec2_does_not_show_the_session_yet_is_answered_by_the_ledger() {
+async fn a_second_delivery_while_ec2_does_not_show_the_session_yet_waits_until_it_does() {
     let mut scene = two_zones();
     let instance = scene.instance(1, 0, 1);
     let pipeline = scene.pipeline(Options {
@@ -214,9 +214,37 @@ async fn a_second_delivery_while_ec2_does_not_show_the_session_yet_is_answered_b
             .outcomes(),
         ["created"]
     );
+    let before = tokio::time::Instant::now();
     let again = pipeline.mirror_instance("b", Pipeline::running(&instance)).await;
     assert_eq!(again.outcomes(), ["alreadyMirrored"]);
+    // Not for the whole grace, and with an ever longer pause: few looks.
+    assert!(
+        before.elapsed() < std::time::Duration::from_secs(250),
+        "{:?}",
+        before.elapsed()
+    );
+    assert!(waits(&again) <= 8, "{:?}", again.interfaces);
+    assert_eq!(sessions(&pipeline).len(), 1);
     ledger_agrees(&pipeline);
+}
+
+/// How often an execution waited for a session that EC2 did not show.
+fn waits(ended: &InstanceEnded) -> usize {
+    let paths = ended.interfaces.iter().flat_map(|(_, ended)| &ended.path);
+    paths.filter(|state| *state == "WaitForSession").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_of_a_session_that_ec2_shows_waits_for_nothing() {
+    let mut scene = two_zones();
+    let instance = scene.instance(1, 0, 1);
+    let pipeline = scene.pipeline(Options::default());
+    pipeline.mirror_instance("a", Pipeline::running(&instance)).await;
+    let again = pipeline.mirror_instance("b", Pipeline::running(&instance)).await;
+    assert_eq!(
+        (again.outcomes(), waits(&again)),
+        (vec!["alreadyMirrored".to_owned()], 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -960,16 +988,18 @@ async fn a_live_assignment_that_rests_on_nothing_any_more_is_released_and_made_a
         .send()
         .await
         .unwrap();
-    // Somebody deleted it. For some minutes EC2 might just not show it yet: the ledger is trusted.
+    // Somebody deleted it. For some minutes EC2 might just not show it yet: that is waited for, and no longer.
+    let before = tokio::time::Instant::now();
     let ended = pipeline
         .mirror_instance("soon", Pipeline::running(&instance))
         .await;
-    assert_eq!(ended.outcomes(), ["alreadyMirrored"]);
-    tokio::time::sleep(std::time::Duration::from_mins(10)).await;
-    let ended = pipeline
-        .mirror_instance("later", Pipeline::running(&instance))
-        .await;
     assert_eq!(ended.outcomes(), ["created"]);
+    assert!(waits(&ended) > 0);
+    assert!(
+        before.elapsed() < std::time::Duration::from_mins(6),
+        "{:?}",
+        before.elapsed()
+    );
     assert_eq!(sessions(&pipeline).len(), 1);
     ledger_agrees(&pipeline);
 }
