@@ -99,6 +99,8 @@ fn ways(endpoints: &[&NetworkInterface]) -> Vec<Way> {
                 availability_zone: interface.availability_zone.clone(),
                 subnet_id: interface.subnet_id.clone(),
                 groups: None,
+                by_reference: None,
+                lost: None,
             },
             vpc_id: interface.vpc_id.clone(),
         })
@@ -159,6 +161,7 @@ fn place_of(subnet: &Subnet) -> Option<(Ipv4Net, Source)> {
         subnet_id: subnet.subnet_id.clone(),
         vpc_id: subnet.vpc_id.clone(),
         groups: Vec::new(),
+        attached_at: None,
     };
     Some((range, place))
 }
@@ -170,6 +173,7 @@ fn place_at(interface: &NetworkInterface) -> Option<Source> {
         subnet_id: interface.subnet_id.clone(),
         vpc_id: interface.vpc_id.clone(),
         groups: Vec::new(),
+        attached_at: None,
     })
 }
 
@@ -312,6 +316,7 @@ mod tests {
             vpc_id: vpc.into(),
             attachment: Some(Attachment {
                 instance_id: Some("i-1".into()),
+                ..Attachment::default()
             }),
             groups: vec![GroupIdentifier {
                 group_id: "sg-1".into(),

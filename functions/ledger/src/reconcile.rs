@@ -1,7 +1,7 @@
 //! What the ledger holds as a whole, and the transitions that bring it together with EC2.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, LeftAlone, SESSION_GRACE, SensorLoad};
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::unreadable::Unreadable;

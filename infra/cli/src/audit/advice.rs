@@ -271,7 +271,7 @@ mod tests {
         "EventBridge.FailedEntry",
         "EventBridge.InternalException",
     ];
-    const START_ANEW: [&str; 7] = [
+    const START_ANEW: [&str; 9] = [
         "NoEligibleSensor",
         "SessionRefused",
         "InterfaceNotReady",

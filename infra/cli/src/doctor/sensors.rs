@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_sdk_ec2::types::{
-    Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorNetworkService, TrafficMirrorRuleAction,
+    Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorNetworkService,
+    TrafficMirrorRuleAction,
 };
 use mirrorstep_core::collect as needed;
 use mirrorstep_core::config::{Targets, UnverifiableTargets};
