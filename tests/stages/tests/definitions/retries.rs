@@ -57,7 +57,7 @@ const LAMBDA: [&str; 11] = [
 ];
 
 /// Names of the stages that a catcher takes or a person must mend.
-const OF_THE_STAGES: [&str; 12] = [
+const OF_THE_STAGES: [&str; 14] = [
     "InvalidEvent",
     "InvalidConfiguration",
     "AccessDenied",
@@ -65,6 +65,9 @@ const OF_THE_STAGES: [&str; 12] = [
     "InstanceNotFound",
     "SourceNotMirrorable",
     "SessionRefused",
+    // It passes while a session is created, which is where it is tried again.
+    "InterfaceNotReady",
+    "LedgerUnreadable",
     "SensorFull",
     "SensorDown",
     "SensorUncounted",
@@ -126,6 +129,12 @@ fn retriers(task: &Value) -> Vec<Value> {
         }
         if *calls_ledger {
             retriers.push(again(&["LedgerContention", "LedgerUnavailable"], 30, 20));
+        }
+        if called == "CreateSession" {
+            retriers.push(json!({
+                "ErrorEquals": ["InterfaceNotReady"], "IntervalSeconds": 2, "BackoffRate": 2, "MaxDelaySeconds": 30,
+                "MaxAttempts": 10,
+            }));
         }
         if *looks_for {
             retriers.push(json!({

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use mirrorstep_core::assignment::{Assignment, AssignmentState};
+use mirrorstep_core::ErrorName;
+use mirrorstep_core::assignment::{Assignment, AssignmentState, Refusal};
 use mirrorstep_core::pipeline::{
-    Admission, Candidacy, Candidate, Choice, ChoiceKind, ConsideredLoad, CountedSensor, CountedSessions,
-    CreatedSession, Decision, Endpoint, ExistingSessions, LeftOut, MirrorRequest, ObservedSession, Outcome,
-    Picked, RejectedBy, Rejection, Released, ReleasedInstance, ResolvedInstance, Source, TaggedSession,
-    TargetKind,
+    Admission, ByReference, Candidacy, Candidate, Choice, ChoiceKind, ConsideredLoad, CountedSensor,
+    CountedSessions, CreatedSession, Decision, Endpoint, ExistingSessions, LeftOut, Loss, MirrorRequest,
+    ObservedSession, Outcome, Picked, RejectedBy, Rejection, Released, ReleasedInstance, ResolvedInstance,
+    Source, TaggedSession, TargetKind,
 };
-use mirrorstep_core::reconcile::{Reconciled, Step, Summary};
+use mirrorstep_core::reconcile::{Reconciled, Running, Step, Summary};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -77,6 +78,7 @@ sample!(Source {
     subnet_id: "subnet-1".to_owned(),
     vpc_id: "vpc-1".to_owned(),
     groups: vec!["sg-1".to_owned()],
+    attached_at: Some(id("2026-01-01T00:00:00Z")),
 });
 sample!(Endpoint {
     interface_id: "eni-00000000000000009".to_owned(),
@@ -84,6 +86,15 @@ sample!(Endpoint {
     availability_zone: "a".to_owned(),
     subnet_id: "subnet-1".to_owned(),
     groups: Some(vec!["sg-2".to_owned()]),
+    by_reference: Some(ByReference {
+        rule: "sg-2: udp from members of sg-1".to_owned(),
+        doubt: Some("pl-1, which is not visible".to_owned()),
+    }),
+    lost: Some(Loss {
+        stage: RejectedBy::NetworkAcl,
+        unknown: true,
+        evidence: "acl-1".to_owned(),
+    }),
 });
 sample!(Candidate {
     target_id: id(TARGETS[0]),
@@ -125,7 +136,14 @@ sample!(Assignment {
     virtual_network_id: Some(1),
     packet_length: Some(1500),
     session_id: Some(id("tms-00000000000000001")),
+    attached_at: Some(id("2026-01-01T00:00:00Z")),
     released_because: Some("its session was gone".to_owned()),
+    refusal: Some(Refusal {
+        error: ErrorName::SessionRefused,
+        because: "EC2 refuses it".to_owned(),
+        at: id("2026-01-01T00:00:00Z"),
+        count: 1,
+    }),
     execution_arn: "arn".to_owned(),
     changed_at: id("2026-01-01T00:00:00Z"),
 });
@@ -133,6 +151,8 @@ sample!(Picked {
     request: MirrorRequest::sample(),
     decision: Decision::Reserved,
     assignment: Assignment::sample(),
+    wait_seconds: 60,
+    trusted_until: Some(id("2026-01-01T00:05:00Z")),
     loads: vec![ConsideredLoad {
         target_id: id(TARGETS[0]),
         load: 3,
@@ -175,6 +195,10 @@ sample!(Reconciled {
     }),
     summary: Summary::default(),
     uncovered: vec![vec![id("i-00000000000000001"), id("i-00000000000000002")]],
+    events: vec![vec![Running {
+        instance_id: id("i-00000000000000001"),
+        interface_ids: vec![id("eni-00000000000000001")],
+    }]],
     wait_seconds: 60,
 });
 

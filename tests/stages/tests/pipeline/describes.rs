@@ -98,7 +98,7 @@ async fn every_describe_is_paginated_and_read_to_its_last_page() {
         .await
         .unwrap();
     assert_eq!(counted[&target], MANY as u64);
-    let endpoints = ec2.vpc_endpoint_interfaces(&ids("vpce")).await.unwrap();
+    let endpoints = ec2.vpc_endpoints(&ids("vpce")).await.unwrap();
     assert_eq!(endpoints.len(), FEW);
     assert_eq!(ec2.security_groups(&ids("sg")).await.unwrap().len(), FEW);
     assert_eq!(ec2.network_acls(&ids("subnet")).await.unwrap().len(), FEW);
