@@ -4,7 +4,7 @@
 //! next in [`pipeline`], the verdicts in [`reachability`], an assignment's life in [`assignment`]. The crates
 //! `mirrorstep-ec2` and `mirrorstep-ledger` do the calling, so that a stage links only the SDK it needs. The same
 //! decisions without AWS, on what the AWS CLI printed, are [`snapshot`] and [`explain`]; [`collect`] says what such a
-//! snapshot must hold.
+//! snapshot must hold, and [`remedy`] makes the commands that let a source's packets in.
 
 pub mod assignment;
 pub mod clock;

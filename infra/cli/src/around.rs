@@ -36,20 +36,21 @@ pub async fn complete(
 }
 
 /// Adds to a snapshot every subnet of the account, its route table, and the prefix lists on which the way from there to
-/// these endpoints hangs. Without the permission to describe subnets it adds nothing, and answers with why.
+/// these endpoints hangs. Without the permission to describe subnets it adds only the route tables of the interfaces that
+/// are there, and answers with why.
 pub async fn add(
     account: &Account,
     snapshot: &mut Snapshot,
     endpoints: &[&NetworkInterface],
 ) -> Result<Option<String>, Error> {
-    let subnets = match subnets(account).await {
+    let (subnets, why) = match subnets(account).await {
         Err(Error::Refused {
             failure: Failure::NotAllowed,
             cause,
             next,
             ..
-        }) => return Ok(Some(format!("{cause}; {next}"))),
-        answer => answer?,
+        }) => (Vec::new(), Some(format!("{cause}; {next}"))),
+        answer => (answer?, None),
     };
     let known: BTreeSet<&str> = snapshot
         .route_tables
@@ -59,11 +60,20 @@ pub async fn add(
     let others: BTreeSet<String> = subnets
         .iter()
         .map(|subnet| &subnet.vpc_id)
+        .chain(
+            snapshot
+                .network_interfaces
+                .iter()
+                .map(|interface| &interface.vpc_id),
+        )
         .filter(|vpc| !vpc.is_empty() && !known.contains(vpc.as_str()))
         .cloned()
         .collect();
     let tables = account.ec2.route_tables(others).await.map_err(account.failed())?;
     snapshot.route_tables.extend(tables);
+    if why.is_some() {
+        return Ok(why);
+    }
     // What an interface of the snapshot is in is there, though EC2 may not show it to this account.
     let shown: BTreeSet<String> = subnets.iter().map(|subnet| subnet.subnet_id.clone()).collect();
     let unshown: BTreeSet<&String> = snapshot

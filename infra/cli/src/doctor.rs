@@ -129,9 +129,11 @@ async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
     };
     let sensors = examination.sensors().await?;
     examination.filter().await?;
-    examination.endpoints(&sensors).await?;
-    examination.listeners(&sensors).await?;
     let running = examination.running(&sensors).await?;
+    examination
+        .endpoints(&sensors, running.as_deref().unwrap_or_default())
+        .await?;
+    examination.listeners(&sensors).await?;
     if let Some(running) = &running {
         examination.zones(&sensors, running);
     }

@@ -656,12 +656,13 @@ async fn a_network_acl_comes_with_an_entry_that_goes_before_the_one_that_denies(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interface_without_a_group_and_subnets_that_are_not_shown_have_words_to_fill_in() {
+async fn without_the_subnets_what_runs_is_let_in_and_an_interface_without_a_group_gets_one() {
     let mut world = closed();
     let aws = Aws::with(&world).await;
     aws.fails("DescribeSubnets", "UnauthorizedOperation");
     let diagnosis = aws.of(TARGET).await;
-    diagnosis.only_problem("endpoint", SENSOR, "let no UDP 4789 in", "--cidr CIDR");
+    let running = "[{CidrIp=10.0.0.11/32},{CidrIp=10.0.1.7/32},{CidrIp=10.1.0.7/32}]";
+    diagnosis.only_problem("endpoint", SENSOR, "let no UDP 4789 in", running);
     let notes = diagnosis.of_level("note");
     assert!(
         notes.iter().any(|note| note["words"]
@@ -671,6 +672,17 @@ async fn an_interface_without_a_group_and_subnets_that_are_not_shown_have_words_
         "{:#}",
         diagnosis.0
     );
+    aws.follow(&diagnosis, &[]).await;
+    assert!(aws.of(TARGET).await.of_level("problem").is_empty());
+
+    // With nothing that runs either there is nothing to go by.
+    let mut empty = world.clone();
+    empty["Reservations"].as_array_mut().unwrap().truncate(1);
+    empty["TrafficMirrorSessions"] = json!([]);
+    let aws = Aws::with(&empty).await;
+    aws.fails("DescribeSubnets", "UnauthorizedOperation");
+    let diagnosis = aws.of(TARGET).await;
+    diagnosis.only_problem("endpoint", SENSOR, "let no UDP 4789 in", "--cidr CIDR");
     aws.follow(&diagnosis, &[("CIDR", "10.0.0.0/8")]).await;
     assert!(aws.of(TARGET).await.of_level("problem").is_empty());
 

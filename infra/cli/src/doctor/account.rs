@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{self as sdk, Instance, Reservation};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
-use mirrorstep_core::network::{Tag, TrafficMirrorSession};
+use mirrorstep_core::network::{Attachment, NetworkInterface, Tag, TrafficMirrorSession};
 use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_ec2::PAGE;
 
@@ -29,6 +29,26 @@ const SOURCES_ON_LARGEST: usize = 100;
 pub(super) struct Running {
     interface: String,
     zone: String,
+    subnet: String,
+    vpc: String,
+    address: String,
+}
+
+impl Running {
+    /// The interface, as far as the way from it to a sensor hangs on it.
+    pub(super) fn as_source(&self) -> NetworkInterface {
+        NetworkInterface {
+            network_interface_id: self.interface.clone(),
+            availability_zone: self.zone.clone(),
+            subnet_id: self.subnet.clone(),
+            vpc_id: self.vpc.clone(),
+            private_ip_address: self.address.clone(),
+            attachment: Some(Attachment {
+                instance_id: Some(String::new()),
+            }),
+            ..NetworkInterface::default()
+        }
+    }
 }
 
 impl Examination {
@@ -346,6 +366,9 @@ fn to_be_mirrored<'a>(instance: &'a Instance, consent: &'a Consent) -> impl Iter
         left_out.is_none().then(|| Running {
             interface: id.to_string(),
             zone: zone.unwrap_or_default().to_owned(),
+            subnet: interface.subnet_id().unwrap_or_default().to_owned(),
+            vpc: interface.vpc_id().unwrap_or_default().to_owned(),
+            address: interface.private_ip_address().unwrap_or_default().to_owned(),
         })
     })
 }

@@ -14,6 +14,7 @@ use mirrorstep_core::remedy;
 use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_ec2::PAGE;
 
+use super::account::Running;
 use super::{Examination, tag_option};
 use crate::around;
 use crate::aws::Service;
@@ -21,6 +22,10 @@ use crate::error::Error;
 
 /// The port to which mirrored packets are sent (VPC Traffic Mirroring guide, "Traffic mirror targets").
 pub(super) const MIRROR_PORT: i32 = 4789;
+
+/// The inbound rules of a security group, unless AWS has raised it (Amazon VPC quotas, "Security groups":
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups>).
+const RULES: usize = 60;
 
 /// A target that EC2 shows.
 #[derive(Debug)]
@@ -244,7 +249,7 @@ impl Examination {
 
     /// The security groups of the sensors' interfaces let mirrored packets in from somewhere. Whether from a certain
     /// interface is for `explain` to say.
-    pub(super) async fn endpoints(&mut self, sensors: &[Sensor]) -> Result<(), Error> {
+    pub(super) async fn endpoints(&mut self, sensors: &[Sensor], running: &[Running]) -> Result<(), Error> {
         const CHECK: &str = "endpoint";
         let ids: BTreeSet<String> = sensors
             .iter()
@@ -292,7 +297,7 @@ impl Examination {
             return Ok(());
         }
         let endpoints: Vec<&NetworkInterface> = closed.iter().map(|(_, endpoint)| *endpoint).collect();
-        let world = self.around(sensors, &endpoints).await?;
+        let world = self.around(sensors, running, &endpoints).await?;
         for (subject, endpoint) in closed {
             let Some(group) = endpoint.groups.first() else {
                 let fix = format!(
@@ -306,30 +311,36 @@ impl Examination {
             let words =
                 format!("its security groups let no UDP {MIRROR_PORT} in: it receives no mirrored packet");
             let ranges = remedy::sources(&world, &[endpoint], self.settings.local_zone_only);
-            let fix = remedy::open_group(&group.group_id, &ranges, &[]).unwrap_or_else(|| {
-                format!(
-                    "let in the ranges of the subnets that are to be mirrored, in place of CIDR: aws ec2 \
-                     authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr CIDR",
-                    group.group_id
-                )
-            });
+            let fix = Some(ranges)
+                .filter(|ranges| ranges.len() <= RULES)
+                .and_then(|ranges| remedy::open_group(&group.group_id, &ranges, &[]))
+                .unwrap_or_else(|| {
+                    format!(
+                        "let in the ranges of what is to be mirrored, in place of CIDR: aws ec2 \
+                         authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr CIDR",
+                        group.group_id
+                    )
+                });
             self.problem(CHECK, subject, words, fix);
         }
         Ok(())
     }
 
-    /// What else can reach these interfaces: it makes the command that lets it in. Without the permission to see it, that
-    /// has a word to fill in.
+    /// What can reach these interfaces: it makes the command that lets it in.
     async fn around(
         &mut self,
         sensors: &[Sensor],
+        running: &[Running],
         endpoints: &[&NetworkInterface],
     ) -> Result<Snapshot, Error> {
         let mut world = Snapshot {
             traffic_mirror_targets: sensors.iter().map(|sensor| sensor.target.clone()).collect(),
-            network_interfaces: endpoints.iter().map(|endpoint| (*endpoint).clone()).collect(),
+            network_interfaces: running.iter().map(Running::as_source).collect(),
             ..Snapshot::default()
         };
+        world
+            .network_interfaces
+            .extend(endpoints.iter().map(|endpoint| (*endpoint).clone()));
         let answer = around::add(&self.account, &mut world, endpoints).await;
         if let Some(Some(why)) = self.given("endpoint", answer)? {
             let words =
