@@ -270,7 +270,9 @@ const ASSIGNMENT: &[Rule] = &[
     ("virtualNetworkId", false, NUMBER),
     ("packetLength", false, NUMBER),
     ("sessionId", false, SESSION),
+    ("attachedAt", false, TIME),
     ("releasedBecause", false, TEXT),
+    ("refusal", false, MAP),
     ("executionArn", true, TEXT),
     ("changedAt", true, TIME),
 ];
@@ -281,6 +283,8 @@ const LOAD: &[Rule] = &[
     ("external", true, COUNT),
     ("changes", false, COUNT),
     ("fullUntil", false, MILLISECONDS),
+    ("downUntil", false, MILLISECONDS),
+    ("downBecause", false, TEXT),
     ("draining", false, TRUE),
 ];
 
@@ -307,6 +311,7 @@ const CHANGES: &[(&str, &[Rule])] = &[
             ("filterId", true, FILTER),
             ("virtualNetworkId", false, NUMBER),
             ("packetLength", false, NUMBER),
+            ("attachedAt", false, TIME),
         ],
     ),
     ("activated", &[("sessionId", true, SESSION)]),
@@ -324,7 +329,7 @@ const CHANGES: &[(&str, &[Rule])] = &[
         ],
     ),
     ("moved", &[("targetId", true, TARGET), ("reason", true, TEXT)]),
-    ("released", &[("reason", true, TEXT)]),
+    ("released", &[("reason", true, TEXT), ("refused", false, TEXT)]),
 ];
 
 /// The item as this type, where every attribute is what it must be.

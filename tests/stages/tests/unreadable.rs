@@ -264,6 +264,8 @@ fn wrong_counters() -> Vec<(&'static str, Value)> {
         ("changes", text("many")),
         ("fullUntil", text("later")),
         ("fullUntil", number("1e20")),
+        ("downUntil", text("soon")),
+        ("downBecause", number("7")),
         ("draining", text("yes")),
         ("targetId", text("tmt-nowhere")),
         ("sessions", Value::Null),
@@ -271,7 +273,14 @@ fn wrong_counters() -> Vec<(&'static str, Value)> {
         ("targetId", Value::Null),
     ];
     for value in odd_values() {
-        let names = ["sessions", "external", "changes", "fullUntil", "draining"];
+        let names = [
+            "sessions",
+            "external",
+            "changes",
+            "fullUntil",
+            "downUntil",
+            "draining",
+        ];
         wrong.extend(names.map(|name| (name, value.clone())));
     }
     wrong
