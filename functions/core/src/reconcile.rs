@@ -354,7 +354,6 @@ pub struct Reconciled {
     /// began before there were `events` reads them here.
     pub uncovered: Vec<Vec<InstanceId>>,
     /// The same, as the detail of the event that starts each of them.
-    #[serde(default)]
     pub events: Vec<Vec<Running>>,
     /// How long EC2 needs for these at the rate that it allows, in seconds.
     pub wait_seconds: u64,

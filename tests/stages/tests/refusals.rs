@@ -458,7 +458,11 @@ async fn an_interface_that_is_still_attaching_when_ec2_refuses_it_is_mirrored_wh
             refused.then(|| refusal(NOT_SUPPORTED))
         });
         let request = json!({"interfaceId": interface_id(1), "instanceId": "i-00000000000000001"});
-        let ended = pipeline.mirror_interface("attaching", request).await;
+        let (ended, ()) = tokio::join!(pipeline.mirror_interface("attaching", request), async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let attached = attached(&scene, "attached", "running").account(Options::default());
+            pipeline.aws.ec2.load_snapshot(&attached.ec2.snapshot()).unwrap();
+        });
         assert_eq!(ended.result.unwrap()["outcome"], "created", "{status} {state}");
         ledger_agrees(&pipeline);
     }

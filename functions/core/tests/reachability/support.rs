@@ -156,7 +156,7 @@ pub fn source() -> Source {
         subnet_id: SOURCE_SUBNET.into(),
         vpc_id: "vpc-1".into(),
         groups: vec!["sg-source".into()],
-        attached_at: None,
+        attached_at: attached("i").attached_at(),
     }
 }
 

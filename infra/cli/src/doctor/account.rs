@@ -45,6 +45,7 @@ impl Running {
             private_ip_address: self.address.clone(),
             attachment: Some(Attachment {
                 instance_id: Some(String::new()),
+                ..Attachment::default()
             }),
             ..NetworkInterface::default()
         }

@@ -296,8 +296,10 @@ async fn mirror_interface_reads_nothing_that_may_be_left_out() {
 
     let mut mirrored = sample["CheckExistingSession"].clone();
     mirrored["mirrored"] = json!(true);
-    let mut found = sample["PickLeastLoaded"].clone();
-    found["decision"] = json!("alreadyMirrored");
+    let picked = sample["PickLeastLoaded"].clone();
+    let mut unseen = picked.clone();
+    unseen["decision"] = json!("unseen");
+    let looks_again = [unseen, picked].map(Reply::Answers);
     let left_out = |outcome| {
         let mut candidacy = sample["GatherCandidates"].clone();
         candidacy["leftOut"] = json!(LeftOut {
@@ -309,7 +311,7 @@ async fn mirror_interface_reads_nothing_that_may_be_left_out() {
     let mut scenarios = vec![
         scenario(),
         scenario().with("CheckExistingSession", answers(mirrored)),
-        scenario().with("PickLeastLoaded", answers(found)),
+        scenario().with("PickLeastLoaded", looks_again),
         scenario().with("GatherCandidates", answers(left_out(Outcome::OptedOut))),
         scenario().with("GatherCandidates", answers(left_out(Outcome::NotMirrorable))),
     ];
