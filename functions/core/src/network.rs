@@ -121,9 +121,10 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// When it was attached. `None` where EC2 does not show it.
+    /// When it was attached. `None` where EC2 does not show that, or shows that it is not attached yet or any more.
     pub fn attached_at(&self) -> Option<Timestamp> {
-        self.attach_time.as_deref()?.parse().ok()
+        let is_attached = self.status.as_deref().is_none_or(|status| status == "attached");
+        self.attach_time.as_deref().filter(|_| is_attached)?.parse().ok()
     }
 }
 

@@ -87,7 +87,8 @@ impl CreateSession {
     }
 
     /// EC2 says that the interface must be attached to a supported instance. Its type is at fault only where the
-    /// interface is attached to an instance that runs: else it is not attached yet, or not any more.
+    /// interface is attached to an instance that runs: else it is not attached yet, or not any more. Where it was not
+    /// seen attached before the refusal, it may have been attached since, and EC2 is asked once more.
     async fn not_mirrorable(
         &self,
         reserved: &Assignment,
@@ -102,7 +103,18 @@ impl CreateSession {
         });
         let state = shown.as_ref().map(|shown| shown.state.name.as_str());
         let (name, what) = match (attachment, state) {
-            (Some("attached"), Some("running")) => return Err(refusal),
+            (Some("attached"), Some("running")) if reserved.attached_at.is_some() => return Err(refusal),
+            (Some("attached"), Some("running")) => match self.ec2.create_session(reserved).await {
+                Ok(session_id) => return Ok(session_id),
+                Err(CreateRefusal::Undecided(error)) => return Err(error),
+                Err(CreateRefusal::Refused(again)) if again.class == Some(Class::NotMirrorable) => {
+                    return Err(again.error);
+                }
+                Err(CreateRefusal::Refused(again)) => (
+                    ErrorName::InterfaceNotReady,
+                    format!("asked once more, it says: {}", again.error.message),
+                ),
+            },
             (None | Some("detached"), _) => (
                 ErrorName::InstanceNotFound,
                 format!("it is not attached to {instance} any more"),

@@ -57,13 +57,13 @@ fn an_operator_moves_sessions_meanwhile_and_nothing_is_found() {
         ..small()
     };
     let mut moves = 0;
-    for seed in 1..=40 {
+    for seed in 1..=50 {
         let run = run(seed, &settings);
         assert_eq!(run.violation, None, "seed {seed}");
         let by_the_tool = |line: &&String| line.ends_with(", by mirrorstep");
         moves += run.trace.iter().filter(by_the_tool).count();
     }
-    assert!(moves > 30, "{moves} sessions moved");
+    assert!(moves > 40, "{moves} sessions moved");
 }
 
 /// The first seed that finds a planted bug, and what it finds.

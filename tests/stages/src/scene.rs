@@ -208,7 +208,7 @@ impl Scene {
                     "PrivateIpAddresses": [{"Primary": true, "PrivateIpAddress": address}],
                     "Attachment": {"AttachmentId": format!("eni-attach-{:017x}", number + n),
                                    "InstanceId": instance_id(number), "DeviceIndex": n, "Status": "attached",
-                                   "DeleteOnTermination": true},
+                                   "DeleteOnTermination": true, "AttachTime": "2026-01-01T00:00:00.000Z"},
                 })
             })
             .collect();

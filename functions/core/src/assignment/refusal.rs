@@ -69,7 +69,8 @@ impl Assignment {
         let refusal = self.refusal.as_ref()?;
         let is_attached_anew = match (self.attached_at, attached_at) {
             (Some(then), Some(now)) => then != now,
-            (None, Some(now)) => now > refusal.at,
+            // It was refused while it was not attached yet, and now it is.
+            (None, Some(now)) => refusal.error == ErrorName::InterfaceNotReady || now > refusal.at,
             (_, None) => false,
         };
         (self.instance_id == *instance_id && !is_attached_anew).then_some(refusal)
