@@ -27,8 +27,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether an error of a stage says that EC2 refuses the interface, whoever is to mend it. A sensor's own trouble
-    /// is no refusal of the interface, nor what passes.
+    /// Whether an error of a stage says that EC2 refuses the interface. A sensor's own trouble is no refusal of the
+    /// interface, nor what passes, nor what is wrong with the deployment's settings and permissions: when a person has
+    /// mended those, the next `reconcile` covers all that failed by them.
     pub fn is_told_by(error: ErrorName) -> bool {
         matches!(
             error,
@@ -36,8 +37,6 @@ impl Refusal {
                 | ErrorName::SourceNotMirrorable
                 | ErrorName::SessionRefused
                 | ErrorName::QuotaExceeded
-                | ErrorName::AccessDenied
-                | ErrorName::InvalidConfiguration
         )
     }
 
