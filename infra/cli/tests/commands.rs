@@ -1,4 +1,5 @@
-//! Every command of our own that a message, an advice or a help text offers is one that the command line knows.
+//! Every command of our own that a message, an advice, a help text or a document offers is one that the command line
+//! knows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,13 +9,16 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use mirrorstep::cli::Cli;
 
-/// All Rust files under a directory.
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+/// All files under a directory with this extension, but for what Cargo and the tests install.
+fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            if !["target", ".mirrorstep", ".git", "node_modules"].contains(&name.as_str()) {
+                files(&path, extension, found);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
@@ -66,42 +70,107 @@ fn filled(command: &str) -> Vec<String> {
     words
 }
 
+/// The commands of a document: between backquotes, and at the beginning of a line of a shell's.
+fn documented(text: &str) -> Vec<String> {
+    // As it is given in a checkout.
+    let text = text.replace("cargo run --bin mirrorstep -- ", "mirrorstep ");
+    let mut found = Vec::new();
+    let (mut words, mut is_shell) = (String::new(), false);
+    let mut begun = String::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_shell = line == "```sh";
+        } else if let (true, Some(part)) = (is_shell, line.strip_suffix('\\')) {
+            begun.push_str(part.trim_start());
+        } else if is_shell {
+            let line = std::mem::take(&mut begun) + line.trim_start();
+            found.extend(line.starts_with("mirrorstep ").then_some(line));
+        } else {
+            words.push_str(line);
+            words.push('\n');
+        }
+    }
+    found.extend(offered(&words));
+    found
+}
+
+/// Whether the command line knows a command, as far as it is one of ours.
+fn parse(command: &str) -> Result<(), clap::Error> {
+    // A pipe goes on with somebody else's command, and a shell takes what comes after `>`.
+    let own = command.split(['|', '>', ';', '&', '#']).next().unwrap().trim();
+    let mut words = filled(own);
+    let mut is_named_only = words.len() <= 2;
+    if words.last().is_some_and(|word| word.starts_with("--snapshot")) {
+        words.push("filled-in".to_owned());
+        is_named_only = true;
+    }
+    match Cli::try_parse_from(&words) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
+        // `mirrorstep explain` names the command, and leaves the rest to whoever reads it.
+        Err(error)
+            if is_named_only
+                && matches!(
+                    error.kind(),
+                    ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                ) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 #[test]
 fn every_command_that_is_offered_is_one_that_there_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
+    let mut sources = Vec::new();
     for directory in ["infra/cli/src", "infra/ec2-sim/src", "functions"] {
-        sources(&root.join(directory), &mut files);
+        files(&root.join(directory), "rs", &mut sources);
     }
     let mut looked_at = 0;
-    for file in files {
+    for file in sources {
         let text = std::fs::read_to_string(&file).unwrap();
         // What a test says is not offered to anybody.
         let told = text.split("#[cfg(test)]\nmod ").next().unwrap();
         for command in offered(told) {
-            // A pipe goes on with somebody else's command.
-            let own = command.split('|').next().unwrap().trim();
-            let mut words = filled(own);
-            let mut is_named_only = words.len() <= 2;
-            if words.last().is_some_and(|word| word.starts_with("--snapshot")) {
-                words.push("filled-in".to_owned());
-                is_named_only = true;
-            }
             looked_at += 1;
-            match Cli::try_parse_from(&words) {
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {}
-                // `mirrorstep explain` names the command, and leaves the rest to whoever reads it.
-                Err(error)
-                    if is_named_only
-                        && matches!(
-                            error.kind(),
-                            ErrorKind::MissingRequiredArgument
-                                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-                        ) => {}
-                Err(error) => panic!("{}: `{command}`: {error}", file.display()),
+            if let Err(error) = parse(&command) {
+                panic!("{}: `{command}`: {error}", file.display());
             }
         }
     }
     assert!(looked_at > 30, "{looked_at}");
+}
+
+#[test]
+fn every_command_in_a_document_is_one_that_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut documents = Vec::new();
+    files(&root, "md", &mut documents);
+    let mut looked_at = 0;
+    for document in documents {
+        for command in documented(&std::fs::read_to_string(&document).unwrap()) {
+            looked_at += 1;
+            if let Err(error) = parse(&command) {
+                panic!("{}: `{command}`: {error}", document.display());
+            }
+        }
+    }
+    assert!(looked_at > 60, "{looked_at}");
+}
+
+#[test]
+fn commands_are_found_in_a_documents_words_and_in_its_shell() {
+    let document = "Run `mirrorstep status`, or `cargo run --bin mirrorstep -- audit EXECUTION`.\n\n\
+                    ```sh\ncargo run --bin mirrorstep -- snapshot \\\n    --instance i-1 > network.json\naws sts get\n```\n\n\
+                    ```text\nmirrorstep is not asked\n```\n";
+    assert_eq!(
+        documented(document),
+        [
+            "mirrorstep snapshot --instance i-1 > network.json",
+            "mirrorstep status",
+            "mirrorstep audit EXECUTION"
+        ]
+    );
 }

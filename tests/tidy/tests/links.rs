@@ -107,3 +107,18 @@ fn the_front_page_is_short() {
         "README.md has {words} words, and {MOST} at most are wanted: move some to a page of docs/"
     );
 }
+
+/// It deploys by the very commands that the page on deploying explains.
+#[test]
+fn the_front_page_deploys_as_the_page_on_deploying_does() {
+    let (short, whole) = (markdown::read("README.md"), markdown::read("docs/deploying.md"));
+    let commands = ["pip install ", "cargo lambda build ", "sam deploy "];
+    for begin in commands {
+        let command = short.lines().find(|line| line.starts_with(begin));
+        let command = command.unwrap_or_else(|| panic!("README.md has no line `{begin}…`"));
+        assert!(
+            whole.lines().any(|line| line == command),
+            "docs/deploying.md has no line `{command}`, which README.md has"
+        );
+    }
+}

@@ -127,7 +127,9 @@ pub(crate) fn anchors(text: &str) -> Vec<String> {
             0 => slug.clone(),
             number => format!("{slug}-{number}"),
         };
-        let free = (0..=anchors.len()).map(numbered).find(|anchor| !anchors.contains(anchor));
+        let free = (0..=anchors.len())
+            .map(numbered)
+            .find(|anchor| !anchors.contains(anchor));
         anchors.extend(free);
     }
     anchors
