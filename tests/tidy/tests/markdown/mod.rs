@@ -65,6 +65,7 @@ pub(crate) fn sections(text: &str) -> Vec<Section> {
                 in_heading = true;
             }
             Event::End(TagEnd::Heading(_)) => in_heading = false,
+            Event::End(TagEnd::Table) => paragraph.clear(),
             Event::Start(Tag::TableRow) => cell = Some(0),
             Event::End(TagEnd::TableRow) => cell = None,
             Event::End(TagEnd::TableCell) => cell = cell.map(|cell| cell + 1),
