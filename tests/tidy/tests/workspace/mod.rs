@@ -1,0 +1,66 @@
+//! The crates of the workspace, as Cargo reads their manifests.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A crate of the workspace.
+#[derive(Debug)]
+pub struct Crate {
+    /// Its name.
+    pub name: String,
+    /// Its directory, from the checkout.
+    pub dir: String,
+    /// What its manifest says that it is.
+    pub description: String,
+    /// Its binaries.
+    pub binaries: Vec<String>,
+    /// The crates of the workspace that it depends on, tests and build scripts aside.
+    pub dependencies: Vec<String>,
+}
+
+/// All of them, in the workspace's order.
+pub fn crates() -> Vec<Crate> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(tidy::root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let root = Path::new(metadata["workspace_root"].as_str().unwrap()).to_owned();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(|package| of(package, &root)).collect()
+}
+
+fn of(package: &Value, root: &Path) -> Crate {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let manifest = text(&package["manifest_path"]);
+    let dir = Path::new(&manifest).parent().unwrap();
+    let has_kind = |target: &&Value, kind: &str| {
+        let kinds = target["kind"].as_array().unwrap();
+        kinds.iter().any(|it| it == kind)
+    };
+    let targets = package["targets"].as_array().unwrap().iter();
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    let mut dependencies: Vec<String> = dependencies
+        .filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_string())
+        .map(|dependency| text(&dependency["name"]))
+        .collect();
+    dependencies.sort();
+    dependencies.dedup();
+    Crate {
+        name: text(&package["name"]),
+        dir: dir.strip_prefix(root).unwrap().to_string_lossy().into_owned(),
+        description: text(&package["description"]),
+        binaries: targets
+            .filter(|target| has_kind(target, "bin"))
+            .map(|target| text(&target["name"]))
+            .collect(),
+        dependencies,
+    }
+}
