@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,6 +21,8 @@ pub struct Crate {
     pub binaries: Vec<String>,
     /// The crates of the workspace that it depends on, tests and build scripts aside.
     pub dependencies: Vec<String>,
+    /// The other crates that it depends on.
+    pub others: Vec<String>,
 }
 
 /// All of them, in the workspace's order.
@@ -47,12 +50,12 @@ fn of(package: &Value, root: &Path) -> Crate {
     };
     let targets = package["targets"].as_array().unwrap().iter();
     let dependencies = package["dependencies"].as_array().unwrap().iter();
-    let mut dependencies: Vec<String> = dependencies
-        .filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_string())
-        .map(|dependency| text(&dependency["name"]))
-        .collect();
-    dependencies.sort();
-    dependencies.dedup();
+    let dependencies = dependencies.filter(|dependency| dependency["kind"].is_null());
+    let (own, others): (Vec<_>, Vec<_>) = dependencies.partition(|dependency| dependency["path"].is_string());
+    let names = |dependencies: Vec<&Value>| -> Vec<String> {
+        let names: BTreeSet<String> = dependencies.into_iter().map(|it| text(&it["name"])).collect();
+        names.into_iter().collect()
+    };
     Crate {
         name: text(&package["name"]),
         dir: dir.strip_prefix(root).unwrap().to_string_lossy().into_owned(),
@@ -61,6 +64,7 @@ fn of(package: &Value, root: &Path) -> Crate {
             .filter(|target| has_kind(target, "bin"))
             .map(|target| text(&target["name"]))
             .collect(),
-        dependencies,
+        dependencies: names(own),
+        others: names(others),
     }
 }
