@@ -30,7 +30,10 @@ fn document() -> String {
 }
 
 fn code(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| format!("`{}`", word.as_ref())).collect();
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|word| format!("`{}`", word.as_ref()))
+        .collect();
     words.join(", ")
 }
 
@@ -51,7 +54,10 @@ fn groups(template: &Yaml) -> Vec<(&str, Vec<&str>)> {
         .into_iter()
         .map(|group| {
             let parameters = list(&group["Parameters"]);
-            (text(&group["Label"]["default"]), parameters.into_iter().map(text).collect())
+            (
+                text(&group["Label"]["default"]),
+                parameters.into_iter().map(text).collect(),
+            )
         })
         .collect()
 }
@@ -268,7 +274,10 @@ fn the_tables_are_those_of_the_template_and_the_code() {
 #[test]
 fn every_parameter_is_in_one_group_and_has_a_default() {
     let template = template();
-    let grouped: Vec<&str> = groups(&template).into_iter().flat_map(|(_, names)| names).collect();
+    let grouped: Vec<&str> = groups(&template)
+        .into_iter()
+        .flat_map(|(_, names)| names)
+        .collect();
     let once: BTreeSet<&str> = grouped.iter().copied().collect();
     assert_eq!(once.len(), grouped.len(), "{grouped:?}");
     let parameters = template["Parameters"].as_hash().unwrap();
@@ -332,8 +341,10 @@ fn the_template_and_the_code_allow_the_same_and_have_the_same_defaults() {
         match rule {
             Rule::OneOf { default, allowed } => {
                 choices += 1;
-                let of_template: BTreeSet<String> =
-                    list(&parameter["AllowedValues"]).into_iter().map(scalar).collect();
+                let of_template: BTreeSet<String> = list(&parameter["AllowedValues"])
+                    .into_iter()
+                    .map(scalar)
+                    .collect();
                 assert_eq!(of_template, allowed.iter().cloned().collect(), "{name}");
                 assert_eq!(&scalar(&parameter["Default"]), default, "{name}");
             }
@@ -390,7 +401,9 @@ fn the_examples_set_parameters_that_there_are_to_what_is_allowed() {
             let setters = functions(&template);
             let variable = setters.iter().find_map(|(_, properties)| {
                 let own = variables(&template, properties);
-                own.iter().find(|(_, it)| **it == name).map(|(variable, _)| *variable)
+                own.iter()
+                    .find(|(_, it)| **it == name)
+                    .map(|(variable, _)| *variable)
             });
             match variable.and_then(|variable| readers.rule(variable)) {
                 Some(Rule::Number { least, most }) => {

@@ -9,7 +9,9 @@ fn read(path: &str) -> String {
 /// The number that a text begins with, such as `1,000 interfaces`.
 fn number(text: &str) -> f64 {
     let digits = text.split_whitespace().next().unwrap().replace(',', "");
-    digits.parse().unwrap_or_else(|_| panic!("{text} begins with no number"))
+    digits
+        .parse()
+        .unwrap_or_else(|_| panic!("{text} begins with no number"))
 }
 
 #[test]
@@ -19,7 +21,10 @@ fn what_is_multiplied_comes_to_what_it_says() {
     for line in document.lines().filter(|line| line.contains(" × ")) {
         let (factors, result) = line.split_once(" = ").unwrap_or_else(|| panic!("{line}"));
         let product: f64 = factors.split(" × ").map(number).product();
-        assert!((product - number(result)).abs() < 0.005, "{line}: it is {product}");
+        assert!(
+            (product - number(result)).abs() < 0.005,
+            "{line}: it is {product}"
+        );
         sums += 1;
     }
     assert!(sums > 3);
@@ -31,7 +36,9 @@ fn what_is_multiplied_comes_to_what_it_says() {
 /// The constant of a source, as it is written.
 fn constant(source: &str, name: &str) -> String {
     let begin = format!("const {name}: ");
-    let line = source.lines().find(|line| line.trim_start().starts_with(&begin));
+    let line = source
+        .lines()
+        .find(|line| line.trim_start_matches("pub ").starts_with(&begin));
     let line = line.unwrap_or_else(|| panic!("there is no {name}"));
     let (_, value) = line.split_once(" = ").unwrap();
     value.trim_end_matches(';').replace('_', ",")
@@ -42,7 +49,10 @@ fn the_limits_are_those_that_the_stand_in_keeps() {
     let document = read("docs/limits-and-cost.md");
     let source = read("infra/ec2-sim/src/actions/mirroring.rs");
     for limit in [
-        format!("| {} sessions for an interface |", constant(&source, "SESSIONS_PER_INTERFACE")),
+        format!(
+            "| {} sessions for an interface |",
+            constant(&source, "SESSIONS_PER_INTERFACE")
+        ),
         format!(
             "| {} sessions for an account and Region |",
             constant(&source, "SESSIONS_PER_REGION")

@@ -85,7 +85,13 @@ fn picture(crates: &[Crate]) -> String {
     let stages = crates.iter().filter(|it| Group::of(it) == Group::Stages).count();
     for group in Group::ALL {
         let members: Vec<&Crate> = crates.iter().filter(|it| Group::of(it) == group).collect();
-        writeln!(out, "    subgraph {} [\"{}\"]", node(group.title()).replace(' ', "_"), group.title()).unwrap();
+        writeln!(
+            out,
+            "    subgraph {} [\"{}\"]",
+            node(group.title()).replace(' ', "_"),
+            group.title()
+        )
+        .unwrap();
         if group == Group::Stages {
             writeln!(out, "        {STAGES}[\"{stages} crates, functions/STAGE\"]").unwrap();
         } else {
@@ -138,17 +144,24 @@ fn the_map_is_that_of_the_manifests() {
 #[test]
 fn no_crate_depends_on_what_is_further_out() {
     let crates = crates();
-    let groups: BTreeMap<&str, Group> = crates.iter().map(|it| (it.name.as_str(), Group::of(it))).collect();
+    let groups: BTreeMap<&str, Group> = crates
+        .iter()
+        .map(|it| (it.name.as_str(), Group::of(it)))
+        .collect();
     for it in &crates {
         let may: &[Group] = match Group::of(it) {
             Group::Pure => &[Group::Pure],
-            Group::Edges => &[Group::Pure, Group::Edges],
-            Group::Stages => &[Group::Pure, Group::Edges],
+            Group::Edges | Group::Stages => &[Group::Pure, Group::Edges],
             Group::Command | Group::StandIns | Group::Tests => continue,
         };
         for dependency in &it.dependencies {
             let group = groups[dependency.as_str()];
-            assert!(may.contains(&group), "{} depends on {dependency}, one of {}", it.name, group.title());
+            assert!(
+                may.contains(&group),
+                "{} depends on {dependency}, one of {}",
+                it.name,
+                group.title()
+            );
         }
     }
 }
@@ -160,7 +173,10 @@ fn what_is_pure_links_no_sdk() {
         .iter()
         .filter(|it| Group::of(it) == Group::Pure)
         .inspect(|it| {
-            let sdk = it.others.iter().find(|name| name.starts_with("aws-") || *name == "tokio");
+            let sdk = it
+                .others
+                .iter()
+                .find(|name| name.starts_with("aws-") || *name == "tokio");
             assert_eq!(sdk, None, "{}", it.name);
         })
         .map(|it| it.name.as_str())

@@ -13,13 +13,20 @@ pub fn check(document: &str, test: &str, parts: &[(&str, String)]) {
     let found = std::fs::read_to_string(&path).unwrap();
     let mut should = found.clone();
     for (name, part) in parts {
-        let (begin, end) = (format!("<!-- generated: {name} -->\n"), format!("<!-- end of {name} -->"));
-        let places: Vec<_> = should.match_indices(&begin).map(|(at, _)| at + begin.len()).collect();
+        let (begin, end) = (
+            format!("<!-- generated: {name} -->\n"),
+            format!("<!-- end of {name} -->"),
+        );
+        let places: Vec<_> = should
+            .match_indices(&begin)
+            .map(|(at, _)| at + begin.len())
+            .collect();
         let [from] = places[..] else {
             panic!("{document} has `{}` {} times", begin.trim(), places.len())
         };
         let length = should[from..].find(&end);
-        let to = from + length.unwrap_or_else(|| panic!("{document} has no `{end}` after `{}`", begin.trim()));
+        let to =
+            from + length.unwrap_or_else(|| panic!("{document} has no `{end}` after `{}`", begin.trim()));
         should.replace_range(from..to, &format!("\n{}\n\n", part.trim()));
     }
     if found == should {

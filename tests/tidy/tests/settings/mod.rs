@@ -72,14 +72,16 @@ impl Readers {
     fn add(&mut self, source: &str, is_config: bool) {
         for item in syn::parse_file(source).unwrap().items {
             match item {
-                Item::Fn(it) => self.add_reader(it.sig.ident.to_string(), |found| found.visit_block(&it.block)),
+                Item::Fn(it) => {
+                    self.add_reader(&it.sig.ident.to_string(), |found| found.visit_block(&it.block));
+                }
                 Item::Impl(it) => {
                     let Type::Path(of) = &*it.self_ty else { continue };
                     let of = of.path.segments.last().unwrap().ident.to_string();
                     for item in &it.items {
                         if let ImplItem::Fn(it) = item {
                             let name = format!("{of}::{}", it.sig.ident);
-                            self.add_reader(name, |found| found.visit_block(&it.block));
+                            self.add_reader(&name, |found| found.visit_block(&it.block));
                         }
                     }
                 }
@@ -94,18 +96,20 @@ impl Readers {
         }
     }
 
-    fn add_reader(&mut self, name: String, look: impl FnOnce(&mut Found)) {
+    fn add_reader(&mut self, name: &str, look: impl FnOnce(&mut Found)) {
         let mut found = Found::default();
         look(&mut found);
         if !found.0.reads.is_empty() || !found.0.hands_on.is_empty() {
-            let before = self.readers.insert(name.clone(), found.0);
+            let before = self.readers.insert(name.to_owned(), found.0);
             assert!(before.is_none(), "two readers have the name {name}");
         }
     }
 
     /// What a variable may be.
     pub fn rule(&self, variable: &str) -> Option<&Rule> {
-        self.rules().find(|(name, _)| *name == variable).map(|(_, rule)| rule)
+        self.rules()
+            .find(|(name, _)| *name == variable)
+            .map(|(_, rule)| rule)
     }
 
     /// Every variable that is read somewhere.
@@ -131,7 +135,8 @@ impl Readers {
         let mut read: BTreeSet<String> = found.0.reads.into_iter().map(|(variable, _)| variable).collect();
         while let Some(name) = waiting.pop() {
             let reader = self.readers.get(&name);
-            let reader = reader.unwrap_or_else(|| panic!("{stage} hands its environment to {name}: who is that?"));
+            let reader =
+                reader.unwrap_or_else(|| panic!("{stage} hands its environment to {name}: who is that?"));
             read.extend(reader.reads.iter().map(|(variable, _)| variable.clone()));
             waiting.extend(reader.hands_on.iter().cloned());
         }
@@ -183,13 +188,19 @@ impl<'ast> Visit<'ast> for Found {
 
 /// `one_of(…, default, &[("text", value), …])`: the default is told by the text that stands for it.
 fn one_of(default: &Expr, allowed: &Expr) -> Rule {
-    let Expr::Reference(list) = allowed else { panic!("no list") };
-    let Expr::Array(list) = &*list.expr else { panic!("no list") };
+    let Expr::Reference(list) = allowed else {
+        panic!("no list")
+    };
+    let Expr::Array(list) = &*list.expr else {
+        panic!("no list")
+    };
     let pairs: Vec<(String, String)> = list
         .elems
         .iter()
         .map(|pair| {
-            let Expr::Tuple(pair) = pair else { panic!("no pair") };
+            let Expr::Tuple(pair) = pair else {
+                panic!("no pair")
+            };
             (string(&pair.elems[0]).unwrap(), word(&pair.elems[1]))
         })
         .collect();
@@ -203,21 +214,27 @@ fn one_of(default: &Expr, allowed: &Expr) -> Rule {
 fn word(expression: &Expr) -> String {
     match expression {
         Expr::Path(path) => path.path.segments.last().unwrap().ident.to_string(),
-        Expr::Lit(ExprLit { lit: Lit::Bool(it), .. }) => it.value.to_string(),
+        Expr::Lit(ExprLit {
+            lit: Lit::Bool(it), ..
+        }) => it.value.to_string(),
         _ => panic!("this is neither a path nor true or false"),
     }
 }
 
 fn string(expression: &Expr) -> Option<String> {
     match expression {
-        Expr::Lit(ExprLit { lit: Lit::Str(it), .. }) => Some(it.value()),
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(it), ..
+        }) => Some(it.value()),
         _ => None,
     }
 }
 
 fn number(expression: &Expr) -> Option<i64> {
     match expression {
-        Expr::Lit(ExprLit { lit: Lit::Int(it), .. }) => it.base10_parse().ok(),
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(it), ..
+        }) => it.base10_parse().ok(),
         _ => None,
     }
 }

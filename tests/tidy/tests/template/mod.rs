@@ -31,7 +31,8 @@ pub fn functions(template: &Yaml) -> Vec<(&str, &Yaml)> {
         .map(|(name, properties)| {
             let code = text(&properties["CodeUri"]);
             let binary = code.strip_prefix("../target/lambda/");
-            let binary = binary.unwrap_or_else(|| panic!("{name} is not built by `cargo lambda build`: {code}"));
+            let binary =
+                binary.unwrap_or_else(|| panic!("{name} is not built by `cargo lambda build`: {code}"));
             (binary, properties)
         })
         .collect()

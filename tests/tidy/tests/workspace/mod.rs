@@ -17,12 +17,29 @@ pub struct Crate {
     pub dir: String,
     /// What its manifest says that it is.
     pub description: String,
-    /// Its binaries.
-    pub binaries: Vec<String>,
+    /// What can be built of it.
+    pub targets: Vec<Target>,
     /// The crates of the workspace that it depends on, tests and build scripts aside.
     pub dependencies: Vec<String>,
     /// The other crates that it depends on.
     pub others: Vec<String>,
+}
+
+/// What can be built of a crate.
+#[derive(Debug)]
+pub struct Target {
+    /// `lib`, `bin`, `test`, `bench` and so on.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Crate {
+    /// The names of its binaries.
+    pub fn binaries(&self) -> impl Iterator<Item = &str> {
+        let binaries = self.targets.iter().filter(|target| target.kind == "bin");
+        binaries.map(|target| target.name.as_str())
+    }
 }
 
 /// All of them, in the workspace's order.
@@ -33,7 +50,11 @@ pub fn crates() -> Vec<Crate> {
         .current_dir(tidy::root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let root = Path::new(metadata["workspace_root"].as_str().unwrap()).to_owned();
     let packages = metadata["packages"].as_array().unwrap();
@@ -44,10 +65,6 @@ fn of(package: &Value, root: &Path) -> Crate {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let manifest = text(&package["manifest_path"]);
     let dir = Path::new(&manifest).parent().unwrap();
-    let has_kind = |target: &&Value, kind: &str| {
-        let kinds = target["kind"].as_array().unwrap();
-        kinds.iter().any(|it| it == kind)
-    };
     let targets = package["targets"].as_array().unwrap().iter();
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     let dependencies = dependencies.filter(|dependency| dependency["kind"].is_null());
@@ -60,9 +77,11 @@ fn of(package: &Value, root: &Path) -> Crate {
         name: text(&package["name"]),
         dir: dir.strip_prefix(root).unwrap().to_string_lossy().into_owned(),
         description: text(&package["description"]),
-        binaries: targets
-            .filter(|target| has_kind(target, "bin"))
-            .map(|target| text(&target["name"]))
+        targets: targets
+            .map(|target| Target {
+                kind: text(&target["kind"][0]),
+                name: text(&target["name"]),
+            })
             .collect(),
         dependencies: names(own),
         others: names(others),
