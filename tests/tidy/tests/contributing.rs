@@ -93,3 +93,28 @@ fn every_path_that_is_named_is_there() {
     }
     assert!(looked_at > 20, "{looked_at}");
 }
+
+#[test]
+fn every_test_and_benchmark_of_the_workspace_is_in_the_table() {
+    let text = read("CONTRIBUTING.md");
+    for it in workspace::crates().into_iter().filter(|it| it.name != "tidy") {
+        for target in &it.targets {
+            let option = match target.kind.as_str() {
+                "test" => "--test",
+                "bench" => "--bench",
+                _ => continue,
+            };
+            let named = code(&text).into_iter().any(|command| {
+                let words: Vec<&str> = command.split_whitespace().collect();
+                words
+                    .windows(2)
+                    .any(|pair| pair == [option, target.name.as_str()])
+            });
+            assert!(
+                named,
+                "CONTRIBUTING.md does not say what `{option} {}` of {} covers",
+                target.name, it.name
+            );
+        }
+    }
+}
