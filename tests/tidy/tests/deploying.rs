@@ -1,30 +1,27 @@
-//! What the README says about deploying, and what the template does.
+//! What `docs/deploying.md` says about building, and what the template deploys.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod template;
+mod workspace;
+
 use std::collections::BTreeSet;
 
-use mirrorstep_core::config::MAX_TARGET_IDS;
-use yaml_rust2::{Yaml, YamlLoader};
+use template::{functions, resources, template, text};
+use yaml_rust2::Yaml;
 
-const README: &str = include_str!("../../../README.md");
-
-fn template() -> Yaml {
-    let text = include_str!("../../../infra/template.yaml");
-    YamlLoader::load_from_str(text)
-        .expect("the template is YAML")
-        .remove(0)
-}
-
-fn text(yaml: &Yaml) -> &str {
-    yaml.as_str().unwrap_or_else(|| panic!("{yaml:?} is no text"))
-}
-
-fn resources<'a>(template: &'a Yaml, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Yaml)> {
-    let resources = template["Resources"].as_hash().unwrap().iter();
-    resources
-        .filter(move |(_, resource)| resource["Type"].as_str() == Some(kind))
-        .map(|(name, resource)| (text(name), &resource["Properties"]))
+/// The words of the command that builds the functions.
+fn build_command() -> Vec<String> {
+    let document = std::fs::read_to_string(tidy::root().join("docs/deploying.md")).unwrap();
+    let document = document.replace("\\\n", " ");
+    let commands: Vec<&str> = document
+        .lines()
+        .filter(|line| line.starts_with("cargo lambda build "))
+        .collect();
+    let [command] = commands[..] else {
+        panic!("there should be one command: {commands:?}");
+    };
+    command.split_whitespace().map(str::to_owned).collect()
 }
 
 /// The rules that hand events over, by the names that SAM gives them
@@ -53,22 +50,41 @@ fn the_functions_are_built_for_the_processor_of_the_template() {
         [one] if text(one) == "arm64" => "--arm64",
         other => panic!("a function has one architecture: {other:?}"),
     };
-    for (name, properties) in resources(&template, "AWS::Serverless::Function") {
+    for (name, properties) in functions(&template) {
         let own = &properties["Architectures"];
         assert!(own.is_badvalue(), "{name} is built for another processor");
     }
-    let command = README
-        .lines()
-        .find(|line| line.starts_with("cargo lambda build "));
-    let words: Vec<&str> = command.unwrap().split(' ').collect();
-    assert!(words.contains(&option), "{words:?}");
-    assert_eq!(
-        words
-            .iter()
-            .filter(|word| ["--x86-64", "--arm64"].contains(word))
-            .count(),
-        1
-    );
+    let words = build_command();
+    let processors = words
+        .iter()
+        .filter(|word| ["--x86-64", "--arm64"].contains(&word.as_str()));
+    assert_eq!(processors.collect::<Vec<_>>(), [option], "{words:?}");
+}
+
+/// With `--workspace --bins` Cargo builds the binaries of every crate that is not left out, and no crate that has none.
+#[test]
+fn the_build_command_builds_the_functions_of_the_template_and_nothing_else() {
+    let words = build_command();
+    for option in ["--release", "--workspace", "--bins"] {
+        assert!(
+            words.iter().any(|word| word == option),
+            "{option} is missing: {words:?}"
+        );
+    }
+    let left_out: BTreeSet<&str> = words
+        .windows(2)
+        .filter(|pair| pair[0] == "--exclude")
+        .map(|pair| pair[1].as_str())
+        .collect();
+    let crates = workspace::crates();
+    let with_binaries = crates.iter().filter(|it| it.binaries().next().is_some());
+    let (kept, others): (Vec<_>, Vec<_>) = with_binaries.partition(|it| !left_out.contains(it.name.as_str()));
+    let others: BTreeSet<&str> = others.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(left_out, others, "only a crate with a binary need be left out");
+    let built: BTreeSet<&str> = kept.iter().flat_map(|it| it.binaries()).collect();
+    let template = template();
+    let deployed: BTreeSet<&str> = functions(&template).iter().map(|(name, _)| *name).collect();
+    assert_eq!(built, deployed, "leave out, by `--exclude`, what is no function");
 }
 
 /// EventBridge sends an event that it could not hand over in the name of the rule.
@@ -119,55 +135,4 @@ fn every_rule_has_alarms_for_what_it_does_not_hand_over_and_for_what_is_lost() {
             .collect();
         assert_eq!(watched, rules(&template), "{metric}");
     }
-}
-
-/// What a function's settings take, with as many ids as there is room for: their names, and their values as they are by
-/// default.
-#[test]
-fn as_many_target_ids_as_are_promised_have_room_beside_the_other_settings() {
-    const ROOM: usize = 4096;
-    /// For tags, the filter, and the table's name, which have no default.
-    const FOR_THE_REST: usize = 400;
-    let template = template();
-    let ids = vec!["tmt-0123456789abcdef0"; MAX_TARGET_IDS].join(",");
-    assert!(ids.len() <= ROOM, "a parameter takes {ROOM} bytes");
-    let mut functions = 0;
-    for (name, properties) in resources(&template, "AWS::Serverless::Function") {
-        let Some(own) = properties["Environment"]["Variables"].as_hash() else {
-            continue;
-        };
-        if own.keys().all(|variable| text(variable) != "TARGET_IDS") {
-            continue;
-        }
-        functions += 1;
-        let everywhere = &template["Globals"]["Function"]["Environment"]["Variables"];
-        let taken: usize = own
-            .iter()
-            .chain(everywhere.as_hash().unwrap())
-            .map(|(variable, value)| {
-                let default = &template["Parameters"][text(value)]["Default"];
-                let value = match text(variable) {
-                    "TARGET_IDS" => ids.as_str(),
-                    _ => default.as_str().unwrap_or_default(),
-                };
-                text(variable).len() + value.len()
-            })
-            .sum();
-        assert!(
-            taken + FOR_THE_REST <= ROOM,
-            "{name} has {taken} bytes of settings"
-        );
-    }
-    assert!(functions > 0);
-    let described = text(&template["Parameters"]["TargetIds"]["Description"]);
-    let most = format!("at most {MAX_TARGET_IDS}");
-    assert!(
-        described.contains(&most) && described.contains("TargetTag"),
-        "{described}"
-    );
-    let row = README.lines().find(|line| line.starts_with("| `TargetIds` |"));
-    assert!(row.unwrap().contains(&most), "{row:?}");
-    let way_out = format!("More than {MAX_TARGET_IDS} `TargetIds`");
-    let way_out = README.lines().find(|line| line.starts_with(&way_out));
-    assert!(way_out.unwrap().contains("`TargetTag`"), "{way_out:?}");
 }
