@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::config::SessionSettings;
 use crate::error::ErrorName;
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
-use crate::pipeline::ObservedSession;
 
 mod load;
 mod refusal;
@@ -76,6 +75,18 @@ pub enum AssignmentState {
     Active,
     /// Neither: the place is free again.
     Released,
+}
+
+/// A session that EC2 shows on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSession {
+    /// `tms-…`.
+    pub session_id: SessionId,
+    /// Where it sends the packets.
+    pub target_id: TargetId,
+    /// Its number on the interface, 1 to 32766.
+    pub session_number: i32,
 }
 
 impl Assignment {

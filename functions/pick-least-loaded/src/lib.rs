@@ -6,8 +6,9 @@ use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::pipeline::{
     Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
 };
-use mirrorstep_core::{ErrorName, StageError, TargetId, reachability};
+use mirrorstep_core::{ErrorName, StageError, TargetId};
 use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
+use mirrorstep_reachability as reachability;
 use serde_json::json;
 
 /// The longest cause that an execution keeps is 32,768 characters (Step Functions API reference,

@@ -17,9 +17,10 @@ use mirrorstep_core::reconcile::{
     Correction, Plan, Reconcile, Reconciled, Running, Session, Step, Summary, plan,
 };
 use mirrorstep_core::unreadable::{StandsFor, Unreadable};
-use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId, reachability};
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Activation, Books, CorrectedCounter, Ledger, Release};
+use mirrorstep_reachability as reachability;
 
 /// So many corrections are made in one call, so that it ends in its time.
 const CORRECTIONS: usize = 200;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use mirrorstep_core::collect::closed_endpoints;
 use mirrorstep_core::network::NetworkInterface;
-use mirrorstep_core::remedy;
-use mirrorstep_core::snapshot::{Snapshot, Subnet};
+use mirrorstep_reachability::collect::closed_endpoints;
+use mirrorstep_reachability::remedy;
+use mirrorstep_reachability::snapshot::{Snapshot, Subnet};
 
 use crate::aws::{Account, Service};
 use crate::error::{Error, Failure};

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
-use mirrorstep_core::snapshot::Snapshot;
-use mirrorstep_core::{InstanceId, InterfaceId, TargetId, collect as needed};
+use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
+use mirrorstep_reachability::collect as needed;
+use mirrorstep_reachability::snapshot::Snapshot;
 
 use crate::aws::Account;
 use crate::error::Error;

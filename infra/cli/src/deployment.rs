@@ -7,7 +7,7 @@ use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use mirrorstep_core::config::{
     Consent, Environment, FixedTags, Targets, UnverifiableTargets, local_zone_only,
 };
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
 
 use crate::aws::{Account, Service, configure};
 use crate::cli::DeploymentOptions;

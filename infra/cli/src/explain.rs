@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use comfy_table::ColumnConstraint;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::{Explanation, Question, Verdict, explain};
 use mirrorstep_core::ids::MalformedId;
-use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::{InterfaceId, TargetId};
+use mirrorstep_reachability::explain::{Explanation, Question, Verdict, explain};
+use mirrorstep_reachability::snapshot::Snapshot;
 
 use crate::around;
 use crate::aws::{Account, with_options};

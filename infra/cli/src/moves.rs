@@ -15,12 +15,12 @@ use mirrorstep_core::assignment::{
     Assignment, AssignmentState, LeftAlone, SensorLoad, Trouble, least_loaded,
 };
 use mirrorstep_core::config::{Consent, Targets};
-use mirrorstep_core::explain::{Question, explain};
-use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::unreadable::Unreadable;
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, TargetId};
 use mirrorstep_ec2::MoveRefusal;
 use mirrorstep_ledger::Ledger;
+use mirrorstep_reachability::explain::{Question, explain};
+use mirrorstep_reachability::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::aws::{Account, Service};

@@ -8,13 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, Refusal};
 use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
-use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
-use mirrorstep_core::reachability::{consent_verdict, type_verdict};
-use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_core::unreadable::Unreadable;
-use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, TargetId, collect as needed};
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, TargetId};
+use mirrorstep_reachability::collect as needed;
+use mirrorstep_reachability::explain::{Explanation, Question, explain};
+use mirrorstep_reachability::snapshot::Snapshot;
+use mirrorstep_reachability::{consent_verdict, type_verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -373,7 +374,7 @@ async fn zones_of(
     .map_err(account.failed())?;
     let interfaces: Vec<NetworkInterface> = by_id.into_iter().chain(by_description).collect();
     let zones = targets.iter().map(|target| {
-        let description = mirrorstep_core::reachability::load_balancer_description(target);
+        let description = mirrorstep_reachability::load_balancer_description(target);
         let gateway = target.gateway_load_balancer_endpoint_id.as_ref();
         let gateway = snapshot
             .vpc_endpoints

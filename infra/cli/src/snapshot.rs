@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mirrorstep_core::TargetId;
-use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_reachability::snapshot::Snapshot;
 
 use crate::around;
 use crate::aws::Account;

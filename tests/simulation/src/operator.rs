@@ -10,7 +10,7 @@ use mirrorstep::cli::{Cli, Command};
 use mirrorstep::moves::{Place, drain_in, rebalance_in};
 use mirrorstep::terminal::Terminal;
 use mirrorstep_core::Clock;
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
 use serde_json::Value;
 use stage_tests::{Aws, TABLE};
 use tokio::task::JoinHandle;

@@ -10,7 +10,7 @@ use mirrorstep::moves::{self, Place};
 use mirrorstep::terminal::Terminal;
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
 
 use crate::TABLE;
 use crate::pipeline::Pipeline;

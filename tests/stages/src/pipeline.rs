@@ -20,8 +20,8 @@ use mirrorstep_core::config::{
     local_zone_only,
 };
 use mirrorstep_core::pipeline::{self, Stage};
-use mirrorstep_core::reachability::GatherSettings;
 use mirrorstep_core::{StageError, TargetId};
+use mirrorstep_reachability::GatherSettings;
 use pick_least_loaded::PickLeastLoaded;
 use reconcile::ReconcileStage;
 use release_instance::ReleaseInstance;

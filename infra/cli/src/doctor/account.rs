@@ -8,8 +8,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::network::{Attachment, NetworkInterface, Tag, TrafficMirrorSession};
-use mirrorstep_core::reachability::{consent_verdict, type_verdict};
 use mirrorstep_ec2::PAGE;
+use mirrorstep_reachability::{consent_verdict, type_verdict};
 
 use super::sensors::{Sensor, only};
 use super::{Examination, tag_option};

@@ -6,13 +6,13 @@ use aws_sdk_ec2::types::{
     Filter, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorNetworkService,
     TrafficMirrorRuleAction,
 };
-use mirrorstep_core::collect as needed;
 use mirrorstep_core::config::{Targets, UnverifiableTargets};
 use mirrorstep_core::network::{NetworkInterface, SecurityGroup, TrafficMirrorTarget};
-use mirrorstep_core::reachability::load_balancer_description;
-use mirrorstep_core::remedy;
-use mirrorstep_core::snapshot::Snapshot;
 use mirrorstep_ec2::PAGE;
+use mirrorstep_reachability::collect as needed;
+use mirrorstep_reachability::load_balancer_description;
+use mirrorstep_reachability::remedy;
+use mirrorstep_reachability::snapshot::Snapshot;
 
 use super::account::Running;
 use super::{Examination, tag_option};

@@ -5,16 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::config::{Consent, FixedTags, UnverifiableTargets};
 use crate::explain::{Question, gather, source, targets};
-use crate::ids::InterfaceId;
-use crate::network::{NetworkInterface, SecurityGroup};
-use crate::pipeline::{Candidacy, RejectedBy};
-use crate::reachability::{
+use crate::snapshot::Snapshot;
+use crate::{
     InboundRules, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
     load_balancer_description, route_prefix_lists_to_read,
 };
-use crate::snapshot::Snapshot;
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::ids::InterfaceId;
+use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
+use mirrorstep_core::pipeline::{Candidacy, RejectedBy};
 
 /// The Gateway Load Balancer endpoints among the targets.
 pub fn vpc_endpoints(snapshot: &Snapshot) -> BTreeSet<String> {

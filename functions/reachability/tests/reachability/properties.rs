@@ -8,13 +8,13 @@ use std::net::Ipv4Addr;
 
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::UnverifiableTargets;
-use mirrorstep_core::explain::explain;
 use mirrorstep_core::network::{
     IpPermission, IpRange, NetworkAcl, NetworkAclAssociation, NetworkAclEntry, PortRange, Route, RouteTable,
     RouteTableAssociation, SecurityGroup,
 };
 use mirrorstep_core::pipeline::{Candidacy, MirrorRequest, RejectedBy, Source, TargetKind};
-use mirrorstep_core::reachability::{
+use mirrorstep_reachability::explain::explain;
+use mirrorstep_reachability::{
     GatherSettings, InboundRules, filter_network_acls, filter_routes, filter_security_groups, gather,
     groups_to_describe, route_prefix_lists_to_read, subnets_to_describe, visible_targets, vpc_to_describe,
 };

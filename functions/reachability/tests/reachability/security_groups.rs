@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::PrefixListEntry;
 use mirrorstep_core::pipeline::{Candidacy, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{InboundRules, filter_security_groups, groups_to_describe};
+use mirrorstep_reachability::{InboundRules, filter_security_groups, groups_to_describe};
 use serde_json::{Value, json};
 
 use crate::support::{by_id, endpoint, group, one, prefix_list, verdict};

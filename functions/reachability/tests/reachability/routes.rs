@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{PrefixListEntry, Route, RouteTable};
 use mirrorstep_core::pipeline::{Candidacy, Endpoint, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
+use mirrorstep_reachability::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};
 use serde_json::{Value, json};
 
 use crate::support::{SENSOR_SUBNET, SOURCE_SUBNET, by_id, endpoint, one, prefix_list, route_table, verdict};

@@ -11,7 +11,7 @@ use mirrorstep_core::network::{
 use mirrorstep_core::pipeline::{
     Candidacy, Candidate, Endpoint, MirrorRequest, RejectedBy, Source, TargetKind,
 };
-use mirrorstep_core::reachability::{GatherSettings, VisibleTarget};
+use mirrorstep_reachability::{GatherSettings, VisibleTarget};
 use serde_json::{Value, json};
 
 /// The account of the source and the sensors' interfaces. Whose the targets are is left out, unless a test says so.
@@ -139,7 +139,7 @@ pub fn gathered(
     targets: Vec<VisibleTarget>,
     settings: &GatherSettings,
 ) -> Candidacy {
-    mirrorstep_core::reachability::gather(
+    mirrorstep_reachability::gather(
         request(),
         jiff::Timestamp::UNIX_EPOCH,
         vec![3],

@@ -6,7 +6,7 @@ use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{
     IpPermission, NetworkAclEntry, NetworkInterface, SecurityGroup, TrafficMirrorTarget,
 };
-use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_reachability::snapshot::Snapshot;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::GroupIdentifier;
 use mirrorstep_core::pipeline::{Endpoint, Outcome, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{GatherSettings, filter_network_acls, filter_security_groups};
+use mirrorstep_reachability::{GatherSettings, filter_network_acls, filter_security_groups};
 use serde_json::json;
 
 use crate::support::{

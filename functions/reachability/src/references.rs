@@ -8,8 +8,8 @@
 use std::net::Ipv4Addr;
 
 use super::{Advisories, kept, security_groups, settled};
-use crate::config::UnverifiableTargets;
-use crate::pipeline::{ByReference, Candidacy, Loss, RejectedBy};
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::pipeline::{ByReference, Candidacy, Loss, RejectedBy};
 
 /// Whether the route that decides about an address leads through a middlebox, in words.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Whether an interface may be a mirror source, by its type and by its tags.
 
-use crate::config::Consent;
-use crate::ids::InterfaceId;
-use crate::network::Tag;
-use crate::pipeline::{LeftOut, Outcome};
+use mirrorstep_core::config::Consent;
+use mirrorstep_core::ids::InterfaceId;
+use mirrorstep_core::network::Tag;
+use mirrorstep_core::pipeline::{LeftOut, Outcome};
 
 /// Types of interfaces that are not an instance's own, as `DescribeNetworkInterfaces` names them, and
 /// `efa-only`, which has no IP address.

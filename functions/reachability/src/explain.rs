@@ -1,6 +1,6 @@
 //! What the stages would decide about one interface in a world that a [`Snapshot`] holds, and why.
 //!
-//! The decisions are those of [`reachability`] and of [`least_loaded`], by the same code. What a snapshot has no
+//! The decisions are those of this crate's rules and of [`least_loaded`], by the same code. What a snapshot has no
 //! answer for is decided here:
 //! - The load of a target is the number of the snapshot's sessions to it. There is no ledger, so no target is
 //!   ever full.
@@ -17,16 +17,16 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::assignment::{SensorLoad, least_loaded};
-use crate::config::{Consent, FixedTags, UnverifiableTargets};
-use crate::ids::{InstanceId, InterfaceId, TargetId};
-use crate::network::{
-    Instance, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
-};
-use crate::pipeline::{Candidacy, Choice, LeftOut, MirrorRequest, RejectedBy, Rejection};
-use crate::reachability::{self, GatherSettings, VisibleTarget};
 use crate::remedy;
 use crate::snapshot::Snapshot;
+use crate::{GatherSettings, VisibleTarget};
+use mirrorstep_core::assignment::{SensorLoad, least_loaded};
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::ids::{InstanceId, InterfaceId, TargetId};
+use mirrorstep_core::network::{
+    Instance, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
+};
+use mirrorstep_core::pipeline::{Candidacy, Choice, LeftOut, MirrorRequest, RejectedBy, Rejection};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             .candidates
             .iter()
             .find(|candidate| Some(&candidate.target_id) == picked.as_ref())?;
-        reachability::zone_crossing(source, picked)
+        crate::zone_crossing(source, picked)
     });
 
     let verdicts: Vec<_> = targets
@@ -227,7 +227,7 @@ pub(crate) fn targets(snapshot: &Snapshot, question: &Question) -> Vec<VisibleTa
         }
         None => shown.clone().map(id).collect(),
     };
-    reachability::visible_targets(
+    crate::visible_targets(
         configured,
         shown.map(|target| (id(target), target.clone())).collect(),
         &snapshot.network_interfaces,
@@ -274,14 +274,14 @@ pub(crate) fn gather(
         None if instance_id.is_empty() => format!("{interface_id} is attached to no instance and so"),
         None => format!("instance {instance_id}, which is not in Reservations,"),
     };
-    let by_instance = reachability::consent_verdict(interface_id, &tags, &question.consent, &whose);
+    let by_instance = crate::consent_verdict(interface_id, &tags, &question.consent, &whose);
     let request = MirrorRequest {
         interface_id: interface_id.clone(),
         instance_id: InstanceId::as_given(instance_id),
         instance_name: None,
-        choices: reachability::choices(&tags, &question.consent, &question.fixed, &whose),
+        choices: crate::choices(&tags, &question.consent, &question.fixed, &whose),
     };
-    let mut candidacy = reachability::gather(
+    let mut candidacy = crate::gather(
         request,
         Timestamp::UNIX_EPOCH,
         used_session_numbers,
@@ -310,9 +310,9 @@ fn decide(snapshot: &Snapshot, question: &Question, candidacy: Candidacy) -> Can
         .collect();
     let prefix_lists: &HashMap<String, Vec<PrefixListEntry>> = &snapshot.prefix_list_entries;
     let route_tables: &[RouteTable] = &snapshot.route_tables;
-    let candidacy = reachability::filter_security_groups(candidacy, &groups, prefix_lists, unverifiable);
-    let candidacy = reachability::filter_network_acls(candidacy, &snapshot.network_acls, unverifiable);
-    reachability::filter_routes(candidacy, route_tables, prefix_lists, unverifiable)
+    let candidacy = crate::filter_security_groups(candidacy, &groups, prefix_lists, unverifiable);
+    let candidacy = crate::filter_network_acls(candidacy, &snapshot.network_acls, unverifiable);
+    crate::filter_routes(candidacy, route_tables, prefix_lists, unverifiable)
 }
 
 fn drop_dangling_subnets(

@@ -9,10 +9,10 @@ use super::choices::of_kind;
 use super::{
     Advisories, Finding, add_new, choices, consent_verdict, sensors, together, type_verdict, with_own,
 };
-use crate::config::{Consent, FixedTags, UnverifiableTargets};
-use crate::ids::TargetId;
-use crate::network::{Attachment, Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
-use crate::pipeline::{
+use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
+use mirrorstep_core::ids::TargetId;
+use mirrorstep_core::network::{Attachment, Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
+use mirrorstep_core::pipeline::{
     Candidacy, Candidate, ChoiceKind, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection,
     Source, TargetKind,
 };

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 
 use mirrorstep_core::config::{TagSelector, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
 use mirrorstep_core::network::{
     IpPermission, NetworkAcl, NetworkAclEntry, NetworkInterface, PrefixListEntry, Route, RouteTable,
     SecurityGroup, Tag, TrafficMirrorTarget,
 };
 use mirrorstep_core::pipeline::RejectedBy;
-use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_reachability::explain::Question;
+use mirrorstep_reachability::snapshot::Snapshot;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

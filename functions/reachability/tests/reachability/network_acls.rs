@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Endpoint, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{filter_network_acls, subnets_to_describe};
+use mirrorstep_reachability::{filter_network_acls, subnets_to_describe};
 use serde_json::{Value, json};
 
 use crate::support::{SENSOR_SUBNET, SOURCE_SUBNET, acl, endpoint, entry, one, verdict};

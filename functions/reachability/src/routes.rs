@@ -14,9 +14,9 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::references::{self, Through};
 use super::{Finding, Rule, Truth, apply, is_neighbour, range};
-use crate::config::UnverifiableTargets;
-use crate::network::{PrefixListEntry, Route, RouteTable};
-use crate::pipeline::{Candidacy, Candidate, Endpoint, RejectedBy, Source};
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::network::{PrefixListEntry, Route, RouteTable};
+use mirrorstep_core::pipeline::{Candidacy, Candidate, Endpoint, RejectedBy, Source};
 
 pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::Route,

@@ -3,11 +3,11 @@
 //! An instance's tags choose for all its interfaces, and an interface's own go before them. A choice narrows what
 //! is configured and overrules no rule: a fixed target must be one of the configured ones and able to receive.
 
-use crate::config::{Consent, FixedTags};
-use crate::error::{ErrorName, StageError};
-use crate::ids::{FilterId, TargetId};
-use crate::network::Tag;
-use crate::pipeline::{Choice, ChoiceKind};
+use mirrorstep_core::config::{Consent, FixedTags};
+use mirrorstep_core::error::{ErrorName, StageError};
+use mirrorstep_core::ids::{FilterId, TargetId};
+use mirrorstep_core::network::Tag;
+use mirrorstep_core::pipeline::{Choice, ChoiceKind};
 
 /// What the tags of an instance or interface choose. `whose` begins the reason, such as `instance i-…`.
 pub fn choices(tags: &[Tag], consent: &Consent, fixed: &FixedTags, whose: &str) -> Vec<Choice> {

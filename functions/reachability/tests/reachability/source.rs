@@ -3,7 +3,7 @@
 use mirrorstep_core::config::{Consent, TagSelector};
 use mirrorstep_core::network::Tag;
 use mirrorstep_core::pipeline::Outcome;
-use mirrorstep_core::reachability::{consent_verdict, type_verdict};
+use mirrorstep_reachability::{consent_verdict, type_verdict};
 
 use crate::support::request;
 

@@ -16,12 +16,16 @@
 //! middlebox. Of a target that nothing else lets in, what the rules say is kept until the route is known.
 
 mod choices;
+pub mod collect;
+pub mod explain;
 mod gather;
 mod network_acls;
 mod references;
+pub mod remedy;
 mod routes;
 mod security_groups;
 mod sensors;
+pub mod snapshot;
 mod source;
 mod targets;
 
@@ -30,9 +34,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::config::UnverifiableTargets;
-use crate::ids::TargetId;
-use crate::pipeline::{
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::ids::TargetId;
+use mirrorstep_core::pipeline::{
     Admission, ByReference, Candidacy, Candidate, Endpoint, Loss, RejectedBy, Rejection, Source, TargetKind,
 };
 

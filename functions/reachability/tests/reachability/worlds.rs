@@ -11,7 +11,6 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use mirrorstep_core::config::{Consent, FixedTags, TagSelector, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
 use mirrorstep_core::network::{
     Attachment, GroupIdentifier, Instance, InstanceNetworkInterface, InstanceState, IpPermission, IpRange,
     NetworkAcl, NetworkAclAssociation, NetworkAclEntry, NetworkInterface, PortRange, PrefixListEntry,
@@ -19,7 +18,8 @@ use mirrorstep_core::network::{
     TrafficMirrorTarget, UserIdGroupPair, VpcEndpoint,
 };
 use mirrorstep_core::pipeline::TargetKind;
-use mirrorstep_core::snapshot::{Snapshot, Subnet};
+use mirrorstep_reachability::explain::Question;
+use mirrorstep_reachability::snapshot::{Snapshot, Subnet};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

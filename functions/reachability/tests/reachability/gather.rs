@@ -3,7 +3,7 @@
 use mirrorstep_core::config::{Consent, TagSelector, UnverifiableTargets};
 use mirrorstep_core::network::{Instance, InstanceState, NetworkInterface, Tag, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{Candidacy, Outcome, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{GatherSettings, VisibleTarget};
+use mirrorstep_reachability::{GatherSettings, VisibleTarget};
 
 use crate::support::{
     ACCOUNT, attached, balancer, gathered, request, settings, source, source_interface, tmt, verdict, visible,

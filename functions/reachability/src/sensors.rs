@@ -4,7 +4,7 @@
 //! hear. What EC2 does not show is no reason here: a member that is left out, or an instance that was not asked for.
 
 use super::Finding;
-use crate::network::{Instance, NetworkInterface, VpcEndpoint};
+use mirrorstep_core::network::{Instance, NetworkInterface, VpcEndpoint};
 
 /// The reason why a target is rejected whose every endpoint is down.
 pub(super) const DOWN: &str = "EC2 shows that it cannot receive anything now";

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::{Explanation, Question, explain};
 use mirrorstep_core::pipeline::RejectedBy;
-use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_reachability::explain::{Explanation, Question, explain};
+use mirrorstep_reachability::snapshot::Snapshot;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{PrefixListEntry, RouteTable, SecurityGroup};
 use mirrorstep_core::pipeline::{ByReference, Candidacy, Endpoint, Loss, RejectedBy, TargetKind};
-use mirrorstep_core::reachability::{
+use mirrorstep_reachability::{
     InboundRules, filter_network_acls, filter_routes, filter_security_groups, route_prefix_lists_to_read,
     subnets_to_describe, vpc_to_describe,
 };

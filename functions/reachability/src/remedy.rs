@@ -10,12 +10,12 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use crate::collect::{load_balancer_descriptions, target_interfaces};
-use crate::config::UnverifiableTargets;
-use crate::ids::{InstanceId, InterfaceId, TargetId};
-use crate::network::{IpPermission, NetworkAcl, NetworkInterface, SecurityGroup};
-use crate::pipeline::{Candidacy, Candidate, Endpoint, MirrorRequest, Source, TargetKind};
-use crate::reachability::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
 use crate::snapshot::{Snapshot, Subnet};
+use crate::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::ids::{InstanceId, InterfaceId, TargetId};
+use mirrorstep_core::network::{IpPermission, NetworkAcl, NetworkInterface, SecurityGroup};
+use mirrorstep_core::pipeline::{Candidacy, Candidate, Endpoint, MirrorRequest, Source, TargetKind};
 
 /// The last number that an entry of a network ACL can have; 32767 is the default deny (EC2 API reference,
 /// `CreateNetworkAclEntry`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>).
@@ -265,7 +265,7 @@ fn is_plain(text: &str) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::network::{
+    use mirrorstep_core::network::{
         Attachment, GroupIdentifier, IpRange, NetworkAclEntry, Route, RouteTable, RouteTableAssociation,
     };
 
@@ -371,7 +371,7 @@ mod tests {
             interface("eni-3", "s-1", "v-0", "10.0.1.5"),
             interface("eni-4", "s-4", "v-2", "10.2.0.4"),
         ]);
-        world.traffic_mirror_targets = vec![crate::network::TrafficMirrorTarget {
+        world.traffic_mirror_targets = vec![mirrorstep_core::network::TrafficMirrorTarget {
             network_interface_id: Some("eni-1".into()),
             ..Default::default()
         }];

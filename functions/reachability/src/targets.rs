@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::VisibleTarget;
-use crate::ids::TargetId;
-use crate::network::{Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
+use mirrorstep_core::ids::TargetId;
+use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 
 /// The targets of `configured` in that order, each with what is visible of it: also those of which nothing is.
 ///

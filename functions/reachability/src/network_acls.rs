@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 use ipnet::IpNet;
 
 use super::{Advisories, Finding, MIRROR_PORT, Protocol, Rule, Truth, apply, holds, range};
-use crate::config::UnverifiableTargets;
-use crate::network::{NetworkAcl, NetworkAclEntry};
-use crate::pipeline::{Candidacy, RejectedBy, Source};
+use mirrorstep_core::config::UnverifiableTargets;
+use mirrorstep_core::network::{NetworkAcl, NetworkAclEntry};
+use mirrorstep_core::pipeline::{Candidacy, RejectedBy, Source};
 
 pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::NetworkAcl,
