@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use mirrorstep::cli::FleetOptions;
-use mirrorstep::scenario::{Blocked, Expected, Scenario};
+use local_stack::options::FleetOptions;
+use local_stack::scenario::{Blocked, Expected, Scenario};
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_reachability::explain::{Question, explain};
