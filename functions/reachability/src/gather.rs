@@ -86,30 +86,14 @@ pub fn gather(
         observed_at,
         used_session_numbers,
         left_out,
-        source: address.map(|private_ip| Source {
-            private_ip,
-            availability_zone: source.availability_zone.clone(),
-            subnet_id: source.subnet_id.clone(),
-            vpc_id: source.vpc_id.clone(),
-            groups: source.groups.iter().map(|group| group.group_id.clone()).collect(),
-            attached_at: source.attachment.as_ref().and_then(Attachment::attached_at),
-        }),
+        source: address.map(|private_ip| placed(source, private_ip)),
         candidates: Vec::new(),
         rejections: Vec::new(),
         admissions: Vec::new(),
         advisories: Vec::new(),
     };
     let Some(from) = candidacy.source.as_ref().filter(|_| candidacy.left_out.is_none()) else {
-        candidacy.rejections = targets
-            .iter()
-            .filter(|target| target.endpoints.iter().any(|endpoint| is_same(endpoint, source)))
-            .map(|target| Rejection {
-                target_id: target.target_id.clone(),
-                stage: RejectedBy::Target,
-                reason: "its interface is the source itself".to_owned(),
-                evidence: source.network_interface_id.clone(),
-            })
-            .collect();
+        candidacy.rejections = targets_at(source, &targets);
         return candidacy;
     };
 
@@ -144,6 +128,32 @@ pub fn gather(
     }
     candidacy.advisories.extend(advisories.into_texts());
     candidacy
+}
+
+/// The source interface, as far as the rules ask for it.
+fn placed(source: &NetworkInterface, private_ip: Ipv4Addr) -> Source {
+    Source {
+        private_ip,
+        availability_zone: source.availability_zone.clone(),
+        subnet_id: source.subnet_id.clone(),
+        vpc_id: source.vpc_id.clone(),
+        groups: source.groups.iter().map(|group| group.group_id.clone()).collect(),
+        attached_at: source.attachment.as_ref().and_then(Attachment::attached_at),
+    }
+}
+
+/// The rejections of the targets whose interface is the source.
+fn targets_at(source: &NetworkInterface, targets: &[VisibleTarget]) -> Vec<Rejection> {
+    targets
+        .iter()
+        .filter(|target| target.endpoints.iter().any(|endpoint| is_same(endpoint, source)))
+        .map(|target| Rejection {
+            target_id: target.target_id.clone(),
+            stage: RejectedBy::Target,
+            reason: "its interface is the source itself".to_owned(),
+            evidence: source.network_interface_id.clone(),
+        })
+        .collect()
 }
 
 fn is_same(endpoint: &NetworkInterface, source: &NetworkInterface) -> bool {
@@ -226,27 +236,26 @@ fn judge(
         gateway,
         instances,
     } = visible;
-    let rejection = |stage, reason: &str, evidence: String| Rejection {
-        target_id: target_id.clone(),
-        stage,
-        reason: reason.to_owned(),
-        evidence,
+    let mut judgement = Judgement {
+        source,
+        target_id,
+        allow: settings.unverifiable == UnverifiableTargets::Allow,
+        advisories,
     };
-    let allow = settings.unverifiable == UnverifiableTargets::Allow;
 
     let Some(target) = target else {
-        return Err(rejection(
+        return judgement.reject(
             RejectedBy::Target,
             "not found: check TargetIds, or share the target with this account by RAM",
             "EC2 does not show it".to_owned(),
-        ));
+        );
     };
     let Some((kind, behind)) = kind_of(&target) else {
-        return Err(rejection(
+        return judgement.reject(
             RejectedBy::Target,
             "it is of a kind that is not supported",
             "it names no interface, Network Load Balancer or Gateway Load Balancer endpoint".to_owned(),
-        ));
+        );
     };
     let is_shown = !interfaces.is_empty();
     let Addressed {
@@ -255,83 +264,163 @@ fn judge(
         mut unknown,
     } = Addressed::of(interfaces);
     if reachable.is_empty() && unknown.is_empty() && is_shown {
-        return Err(rejection(
+        return judgement.reject(
             RejectedBy::Target,
             "mirrored packets are IPv4 and it cannot receive them",
             unusable.join("; "),
-        ));
+        );
     }
 
-    let shows_none = match kind {
-        TargetKind::NetworkInterface => format!("EC2 does not show {behind}"),
-        _ => format!("EC2 shows no interface of {behind}"),
-    };
+    let shows_none = shows_no_interface(kind, behind);
     let is_gone = !is_shown && !account.is_empty() && target.owner_id == account;
     let gone = is_gone.then(|| format!("{shows_none}, and the target is this account's own ({account})"));
-    match sensors::as_a_whole(gateway.as_ref(), gone) {
-        Some((reason, Finding::Blocked(evidence))) => {
-            return Err(rejection(RejectedBy::SensorDown, reason, evidence));
-        }
-        Some((reason, Finding::Unknown(evidence))) if !allow => {
-            return Err(rejection(RejectedBy::Unverifiable, reason, evidence));
-        }
-        Some((reason, Finding::Unknown(evidence))) => {
-            advisories.note(format!("kept although {reason}: {evidence}"), &target_id);
-        }
-        _ => {}
-    }
+    judgement.as_a_whole(gateway.as_ref(), gone)?;
     if !is_shown {
         unknown.push(shows_none);
     }
     if reachable.is_empty() {
-        return if allow {
-            advisories.note(
-                "its interface is not visible to this account, its zone is unchecked",
-                &target_id,
-            );
-            Ok(Candidate {
-                target_id,
-                kind,
-                local: false,
-                endpoints: Vec::new(),
-            })
-        } else {
-            Err(rejection(
+        return judgement.unseen(kind, &unknown);
+    }
+    let mut endpoints = judgement.up(reachable, &instances)?;
+    if settings.local_zone_only {
+        endpoints = judgement.near(endpoints)?;
+    }
+    Ok(judgement.candidate(kind, endpoints))
+}
+
+/// One target that is being judged.
+struct Judgement<'a> {
+    source: &'a Source,
+    target_id: TargetId,
+    /// Whether what cannot be told passes.
+    allow: bool,
+    advisories: &'a mut Advisories,
+}
+
+impl Judgement<'_> {
+    fn reject<T>(&self, stage: RejectedBy, reason: &str, evidence: String) -> Result<T, Rejection> {
+        Err(Rejection {
+            target_id: self.target_id.clone(),
+            stage,
+            reason: reason.to_owned(),
+            evidence,
+        })
+    }
+
+    fn candidate(self, kind: TargetKind, endpoints: Vec<Endpoint>) -> Candidate {
+        let source = self.source;
+        Candidate {
+            target_id: self.target_id,
+            kind,
+            local: endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)),
+            endpoints,
+        }
+    }
+
+    /// What is behind the target, whichever of its interfaces are up. `gone` says that EC2 shows none, though it would.
+    fn as_a_whole(&mut self, gateway: Option<&VpcEndpoint>, gone: Option<String>) -> Result<(), Rejection> {
+        match sensors::as_a_whole(gateway, gone) {
+            Some((reason, Finding::Blocked(evidence))) => {
+                self.reject(RejectedBy::SensorDown, reason, evidence)
+            }
+            Some((reason, Finding::Unknown(evidence))) if !self.allow => {
+                self.reject(RejectedBy::Unverifiable, reason, evidence)
+            }
+            Some((reason, Finding::Unknown(evidence))) => {
+                let text = format!("kept although {reason}: {evidence}");
+                self.advisories.note(text, &self.target_id);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The target where the address of none of its interfaces can be told.
+    fn unseen(self, kind: TargetKind, unknown: &[String]) -> Result<Candidate, Rejection> {
+        if !self.allow {
+            return self.reject(
                 RejectedBy::Unverifiable,
                 "its interface is not visible to this account",
                 unknown.join("; "),
-            ))
-        };
-    }
-    let mut down = Vec::new();
-    let mut endpoints = Vec::new();
-    for (interface, private_ip) in reachable {
-        match sensors::interface(&interface, &instances) {
-            Some(evidence) => down.push(evidence),
-            None => endpoints.push(Endpoint {
-                interface_id: interface.network_interface_id,
-                private_ip,
-                availability_zone: interface.availability_zone,
-                subnet_id: interface.subnet_id,
-                groups: Some(interface.groups.into_iter().map(|group| group.group_id).collect()),
-                by_reference: None,
-                lost: None,
-            }),
+            );
         }
+        self.advisories.note(
+            "its interface is not visible to this account, its zone is unchecked",
+            &self.target_id,
+        );
+        Ok(self.candidate(kind, Vec::new()))
     }
-    if endpoints.is_empty() {
-        return Err(rejection(RejectedBy::SensorDown, sensors::DOWN, together(down)));
+
+    /// The endpoints that are up; where none is, the rejection.
+    fn up(
+        &self,
+        reachable: Vec<(NetworkInterface, Ipv4Addr)>,
+        instances: &[Instance],
+    ) -> Result<Vec<Endpoint>, Rejection> {
+        let mut down = Vec::new();
+        let mut endpoints = Vec::new();
+        for (interface, private_ip) in reachable {
+            match sensors::interface(&interface, instances) {
+                Some(evidence) => down.push(evidence),
+                None => endpoints.push(Endpoint {
+                    interface_id: interface.network_interface_id,
+                    private_ip,
+                    availability_zone: interface.availability_zone,
+                    subnet_id: interface.subnet_id,
+                    groups: Some(interface.groups.into_iter().map(|group| group.group_id).collect()),
+                    by_reference: None,
+                    lost: None,
+                }),
+            }
+        }
+        if endpoints.is_empty() {
+            return self.reject(RejectedBy::SensorDown, sensors::DOWN, together(down));
+        }
+        Ok(endpoints)
     }
-    if settings.local_zone_only {
-        endpoints = near(source, &target_id, endpoints, allow, advisories)?;
+
+    /// The endpoints in the source's zone; where there are none, the rejection.
+    fn near(&mut self, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, Rejection> {
+        let (source, allow) = (self.source, self.allow);
+        let zone_known = |endpoint: &Endpoint| {
+            !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty()
+        };
+        if !endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)) {
+            let unknown: Vec<_> = endpoints
+                .iter()
+                .filter(|endpoint| !zone_known(endpoint))
+                .map(|endpoint| endpoint.interface_id.as_str())
+                .collect();
+            if unknown.is_empty() {
+                let mut zones = Vec::new();
+                for endpoint in &endpoints {
+                    add_new(&mut zones, endpoint.availability_zone.clone());
+                }
+                let evidence = format!(
+                    "source in {}, target in {}",
+                    source.availability_zone,
+                    zones.join(", ")
+                );
+                return self.reject(
+                    RejectedBy::AvailabilityZone,
+                    "it has no endpoint in the source's zone",
+                    evidence,
+                );
+            }
+            if !allow {
+                let missing = if source.availability_zone.is_empty() {
+                    "the source's zone is not known".to_owned()
+                } else {
+                    format!("the zone of {} is not known", unknown.join(", "))
+                };
+                return self.reject(RejectedBy::Unverifiable, "its zone cannot be compared", missing);
+            }
+            self.advisories
+                .note("its zone is not known, kept unchecked", &self.target_id);
+        }
+        endpoints.retain(|endpoint| source.shares_zone_with(endpoint) || (allow && !zone_known(endpoint)));
+        Ok(endpoints)
     }
-    let local = endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint));
-    Ok(Candidate {
-        target_id,
-        kind,
-        local,
-        endpoints,
-    })
 }
 
 /// A target's interfaces by whether a mirrored packet, which is IPv4, can be addressed to them.
@@ -363,58 +452,12 @@ impl Addressed {
     }
 }
 
-/// The endpoints in the source's zone; where there are none, the rejection.
-fn near(
-    source: &Source,
-    target_id: &TargetId,
-    mut endpoints: Vec<Endpoint>,
-    allow: bool,
-    advisories: &mut Advisories,
-) -> Result<Vec<Endpoint>, Rejection> {
-    let rejection = |stage, reason: &str, evidence| {
-        Err(Rejection {
-            target_id: target_id.clone(),
-            stage,
-            reason: reason.to_owned(),
-            evidence,
-        })
-    };
-    let zone_known =
-        |endpoint: &Endpoint| !endpoint.availability_zone.is_empty() && !source.availability_zone.is_empty();
-    if !endpoints.iter().any(|endpoint| source.shares_zone_with(endpoint)) {
-        let unknown: Vec<_> = endpoints
-            .iter()
-            .filter(|endpoint| !zone_known(endpoint))
-            .map(|endpoint| endpoint.interface_id.as_str())
-            .collect();
-        if unknown.is_empty() {
-            let mut zones = Vec::new();
-            for endpoint in &endpoints {
-                add_new(&mut zones, endpoint.availability_zone.clone());
-            }
-            let evidence = format!(
-                "source in {}, target in {}",
-                source.availability_zone,
-                zones.join(", ")
-            );
-            return rejection(
-                RejectedBy::AvailabilityZone,
-                "it has no endpoint in the source's zone",
-                evidence,
-            );
-        }
-        if !allow {
-            let missing = if source.availability_zone.is_empty() {
-                "the source's zone is not known".to_owned()
-            } else {
-                format!("the zone of {} is not known", unknown.join(", "))
-            };
-            return rejection(RejectedBy::Unverifiable, "its zone cannot be compared", missing);
-        }
-        advisories.note("its zone is not known, kept unchecked", target_id);
+/// That EC2 shows no interface of what is behind a target, in words.
+fn shows_no_interface(kind: TargetKind, behind: &str) -> String {
+    match kind {
+        TargetKind::NetworkInterface => format!("EC2 does not show {behind}"),
+        _ => format!("EC2 shows no interface of {behind}"),
     }
-    endpoints.retain(|endpoint| source.shares_zone_with(endpoint) || (allow && !zone_known(endpoint)));
-    Ok(endpoints)
 }
 
 /// A target's kind, and the name of what is behind it.

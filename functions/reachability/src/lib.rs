@@ -84,56 +84,20 @@ fn apply(
     mut judge: impl FnMut(&Source, TargetKind, &Endpoint) -> Finding,
 ) -> Candidacy {
     let candidates = std::mem::take(&mut candidacy.candidates);
-    let allow = unverifiable == UnverifiableTargets::Allow;
-    let mut advisories = Advisories::default();
-    for mut candidate in candidates {
-        let Some(source) = &candidacy.source else {
-            let unknown = vec!["the source's address is not known".to_owned()];
-            let rejection = rejection(candidate.target_id, rule, true, unknown);
-            candidacy.rejections.push(rejection);
-            continue;
+    let mut application = Application {
+        rule,
+        allow: unverifiable == UnverifiableTargets::Allow,
+        advisories: Advisories::default(),
+    };
+    for candidate in candidates {
+        let judged = match &candidacy.source {
+            None => Err(application.undecided(candidate.target_id, "the source's address is not known")),
+            Some(_) if candidate.endpoints.is_empty() => application.unseen(candidate),
+            Some(source) => application.seen(candidate, source, &mut judge),
         };
-        if candidate.endpoints.is_empty() {
-            if allow {
-                advisories.note(rule.unseen, &candidate.target_id);
-                candidacy.candidates.push(candidate);
-            } else {
-                let unknown = vec!["its interface is not visible".to_owned()];
-                let rejection = rejection(candidate.target_id, rule, true, unknown);
-                candidacy.rejections.push(rejection);
-            }
-            continue;
-        }
-        let mut allowed = Vec::new();
-        let mut passed = Vec::new();
-        let endpoints = candidate.endpoints.iter_mut();
-        for endpoint in endpoints.filter(|endpoint| endpoint.lost.is_none()) {
-            let lose = |unknown, evidence| {
-                Some(Loss {
-                    stage: rule.stage,
-                    unknown,
-                    evidence,
-                })
-            };
-            match judge(source, candidate.kind, endpoint) {
-                Finding::Passes(evidence) => add_new(&mut passed, evidence),
-                Finding::ByReference(by_reference) => {
-                    add_new(&mut passed, by_reference.rule.clone());
-                    endpoint.by_reference = Some(by_reference);
-                }
-                Finding::Unchecked(note) => {
-                    advisories.note(note, &candidate.target_id);
-                    add_new(&mut passed, note.to_owned());
-                }
-                Finding::Blocked(evidence) => endpoint.lost = lose(false, evidence),
-                Finding::Unknown(evidence) if allow => add_new(&mut allowed, evidence),
-                Finding::Unknown(evidence) => endpoint.lost = lose(true, evidence),
-            }
-        }
-        match settled(candidate, source) {
+        match judged {
             Err(rejection) => candidacy.rejections.push(rejection),
-            Ok(candidate) => {
-                kept(&mut advisories, rule, &allowed, &candidate.target_id);
+            Ok((candidate, passed)) => {
                 if !passed.is_empty() {
                     candidacy.admissions.push(Admission {
                         target_id: candidate.target_id.clone(),
@@ -145,8 +109,70 @@ fn apply(
             }
         }
     }
-    candidacy.advisories.extend(advisories.into_texts());
+    candidacy.advisories.extend(application.advisories.into_texts());
     candidacy
+}
+
+/// A rule on its way through the candidates. Each that stays is handed on with the evidence of what passes.
+struct Application<'a> {
+    rule: &'a Rule,
+    /// Whether what cannot be told passes.
+    allow: bool,
+    advisories: Advisories,
+}
+
+impl Application<'_> {
+    /// The rejection of a candidate of which nothing can be told.
+    fn undecided(&self, target_id: TargetId, missing: &str) -> Rejection {
+        rejection(target_id, self.rule, true, vec![missing.to_owned()])
+    }
+
+    /// A candidate whose endpoints are not visible.
+    fn unseen(&mut self, candidate: Candidate) -> Result<(Candidate, Vec<String>), Rejection> {
+        if !self.allow {
+            return Err(self.undecided(candidate.target_id, "its interface is not visible"));
+        }
+        self.advisories.note(self.rule.unseen, &candidate.target_id);
+        Ok((candidate, Vec::new()))
+    }
+
+    /// A candidate by its endpoints.
+    fn seen(
+        &mut self,
+        mut candidate: Candidate,
+        source: &Source,
+        mut judge: impl FnMut(&Source, TargetKind, &Endpoint) -> Finding,
+    ) -> Result<(Candidate, Vec<String>), Rejection> {
+        let mut allowed = Vec::new();
+        let mut passed = Vec::new();
+        let endpoints = candidate.endpoints.iter_mut();
+        for endpoint in endpoints.filter(|endpoint| endpoint.lost.is_none()) {
+            let lose = |unknown, evidence| {
+                Some(Loss {
+                    stage: self.rule.stage,
+                    unknown,
+                    evidence,
+                })
+            };
+            match judge(source, candidate.kind, endpoint) {
+                Finding::Passes(evidence) => add_new(&mut passed, evidence),
+                Finding::ByReference(by_reference) => {
+                    add_new(&mut passed, by_reference.rule.clone());
+                    endpoint.by_reference = Some(by_reference);
+                }
+                Finding::Unchecked(note) => {
+                    self.advisories.note(note, &candidate.target_id);
+                    add_new(&mut passed, note.to_owned());
+                }
+                Finding::Blocked(evidence) => endpoint.lost = lose(false, evidence),
+                Finding::Unknown(evidence) if self.allow => add_new(&mut allowed, evidence),
+                Finding::Unknown(evidence) => endpoint.lost = lose(true, evidence),
+            }
+        }
+        let candidate = settled(candidate, source)?;
+        kept(&mut self.advisories, self.rule, &allowed, &candidate.target_id);
+        Ok((candidate, passed))
+    }
 }
 
 /// Tells that a target is kept although a rule cannot be decided.
