@@ -114,60 +114,24 @@ impl Judgement {
         for outcome in fates.values().filter_map(|fate| fate.outcome) {
             *outcomes.entry(outcome_name(outcome)).or_default() += 1;
         }
-        let mut sessions_by_target: BTreeMap<String, usize> = findings
-            .sensors
-            .iter()
-            .map(|sensor| (sensor.target_id.clone(), 0))
-            .collect();
-        let mut sessions_by_interface: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for session in &findings.sessions {
-            *sessions_by_target
-                .entry(session.target_id.to_owned())
-                .or_default() += 1;
-            sessions_by_interface
-                .entry(session.interface_id)
-                .or_default()
-                .push(session.target_id);
-        }
         let mut rejections_by_rule = BTreeMap::new();
         for rejection in fates.values().flat_map(|fate| &fate.rejections) {
             *rejections_by_rule.entry(rejection.stage).or_default() += 1;
         }
+        let sessions_by_target = findings.sessions_by_target();
+        let sessions_by_interface = findings.sessions_by_interface();
         let spread_by_zone = spread_by_zone(findings.sensors, &fates, &sessions_by_target);
 
         let mut problems = Vec::new();
         let failed = failures(findings.runs, &mut problems);
-        let mut duplicates = 0;
-        for (interface, targets) in sessions_by_interface
-            .iter()
-            .filter(|(_, targets)| targets.len() > 1)
-        {
-            duplicates += 1;
-            problems.push(format!(
-                "{interface} has {} sessions, to {}",
-                targets.len(),
-                targets.join(" and ")
-            ));
-        }
+        let duplicates = duplicates(&sessions_by_interface, &mut problems);
         for (zone, spread) in spread_by_zone.iter().filter(|(_, spread)| **spread > 1) {
             problems.push(format!(
                 "in {zone} one sensor has {spread} sessions more than another that could have had them"
             ));
         }
         problems.extend(findings.disagreements.iter().cloned());
-        for (interface, expected) in findings.expected.into_iter().flatten() {
-            let targets = sessions_by_interface
-                .get(interface.as_str())
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            problems.extend(unexpected(
-                interface,
-                expected,
-                fates.get(interface),
-                targets,
-                findings.sensors,
-            ));
-        }
+        problems.extend(findings.unexpected(&fates, &sessions_by_interface));
         Self {
             ok: problems.is_empty(),
             problems,
@@ -185,6 +149,56 @@ impl Judgement {
             elapsed_seconds,
             fates,
         }
+    }
+}
+
+impl Findings<'_> {
+    /// How many sessions in EC2 each target has: of the sensors also where it has none.
+    fn sessions_by_target(&self) -> BTreeMap<String, usize> {
+        let mut sessions: BTreeMap<String, usize> = self
+            .sensors
+            .iter()
+            .map(|sensor| (sensor.target_id.clone(), 0))
+            .collect();
+        for session in &self.sessions {
+            *sessions.entry(session.target_id.to_owned()).or_default() += 1;
+        }
+        sessions
+    }
+
+    /// The targets of each interface's sessions.
+    fn sessions_by_interface(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut sessions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for session in &self.sessions {
+            sessions
+                .entry(session.interface_id)
+                .or_default()
+                .push(session.target_id);
+        }
+        sessions
+    }
+
+    /// What is not as expected, where that is known.
+    fn unexpected(
+        &self,
+        fates: &BTreeMap<String, Fate>,
+        sessions_by_interface: &BTreeMap<&str, Vec<&str>>,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        for (interface, expected) in self.expected.into_iter().flatten() {
+            let targets = sessions_by_interface
+                .get(interface.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            found.extend(unexpected(
+                interface,
+                expected,
+                fates.get(interface),
+                targets,
+                self.sensors,
+            ));
+        }
+        found
     }
 }
 
@@ -260,6 +274,23 @@ fn failures(runs: &Runs, problems: &mut Vec<String>) -> usize {
         )
     }));
     problems.len() - before
+}
+
+/// Counts the interfaces that have more than one session, and says which.
+fn duplicates(sessions_by_interface: &BTreeMap<&str, Vec<&str>>, problems: &mut Vec<String>) -> usize {
+    let mut duplicates = 0;
+    for (interface, targets) in sessions_by_interface
+        .iter()
+        .filter(|(_, targets)| targets.len() > 1)
+    {
+        duplicates += 1;
+        problems.push(format!(
+            "{interface} has {} sessions, to {}",
+            targets.len(),
+            targets.join(" and ")
+        ));
+    }
+    duplicates
 }
 
 /// For each zone the largest spread among sensors that were candidates of the very same interfaces.

@@ -244,7 +244,13 @@ impl Scenario {
                 _ => None,
             };
             for blocked in std::iter::repeat_n(None, usable).chain(blocked.map(Some)) {
-                let made = builder.sensor(self.sensors.len(), zone, sizing.instance_type, blocked, starts);
+                let made = builder.sensor(&snapshot::NewSensor {
+                    number: self.sensors.len(),
+                    zone,
+                    instance_type: sizing.instance_type,
+                    blocked,
+                    starts,
+                });
                 if starts {
                     self.expected.insert(made.interface, Expected::NotMirrorable);
                 }
@@ -265,7 +271,13 @@ impl Scenario {
             let number = self.sensors.len();
             let target_id = match zone {
                 Some(zone) => {
-                    let made = builder.sensor(number, zone, "m5.large", Some(blocked), false);
+                    let made = builder.sensor(&snapshot::NewSensor {
+                        number,
+                        zone,
+                        instance_type: "m5.large",
+                        blocked: Some(blocked),
+                        starts: false,
+                    });
                     if blocked == Blocked::Stopped {
                         self.stays_stopped.insert(made.instance);
                     }

@@ -119,70 +119,116 @@ pub async fn all(
     instances: &[String],
     terminal: &Terminal,
 ) -> Result<Runs, Error> {
-    let mut parents = Machine::new(states, &outputs.mirror_instance_state_machine_arn);
-    let mut children = Machine::new(states, &outputs.mirror_interface_state_machine_arn);
+    let mut watch = Watch {
+        parents: Machine::new(states, &outputs.mirror_instance_state_machine_arn),
+        children: Machine::new(states, &outputs.mirror_interface_state_machine_arn),
+        instances,
+    };
     let mut progress = terminal.progress("interfaces done");
     let mut last_change = (Instant::now(), (0, 0, 0, 0));
     loop {
         let begin = Instant::now();
-        parents.update().await?;
+        watch.update().await?;
+        let silent = watch.silent();
+        let now = watch.counts();
+        let (_, _, ended, running) = now;
+        progress.set(ended, ended + running);
+        if silent.is_empty() && watch.running().next().is_none() {
+            return watch.into_runs();
+        }
+        if now != last_change.1 {
+            last_change = (Instant::now(), now);
+        } else if last_change.0.elapsed() > STALLED_AFTER {
+            return Err(watch.stalled(&silent));
+        }
+        tokio::time::sleep(EVERY.max(begin.elapsed() * REST)).await;
+    }
+}
+
+/// Both state machines, while the executions of some instances run.
+struct Watch<'a> {
+    /// `mirror-instance`.
+    parents: Machine<'a>,
+    /// `mirror-interface`.
+    children: Machine<'a>,
+    /// The instances that have to have an execution.
+    instances: &'a [String],
+}
+
+impl<'a> Watch<'a> {
+    async fn update(&mut self) -> Result<(), Error> {
+        self.parents.update().await?;
         // Listed after the parents: whatever an ended parent started is in it.
-        children.update().await?;
-        let announced: BTreeSet<&str> = parents
+        self.children.update().await
+    }
+
+    /// The instances of which no execution has ended.
+    fn silent(&self) -> Vec<&'a String> {
+        let announced: BTreeSet<&str> = self
+            .parents
             .ended
             .values()
             .filter_map(|ended| ended.input["detail"]["instance-id"].as_str())
             .collect();
-        let silent: Vec<&String> = instances
+        self.instances
             .iter()
             .filter(|id| !announced.contains(id.as_str()))
-            .collect();
-        progress.set(
-            children.ended.len(),
-            children.ended.len() + children.running.len(),
-        );
-        let complete = parents.running.is_empty() && children.running.is_empty();
-        if complete && silent.is_empty() {
-            let runs = Runs {
-                instances: parents.ended.into_values().map(InstanceRun::from).collect(),
-                interfaces: children.ended.into_values().map(InterfaceRun::from).collect(),
-            };
-            if let Some(missing) = runs.not_begun() {
-                return Err(Error::Stalled { seconds: 0, missing });
-            }
-            return Ok(runs);
+            .collect()
+    }
+
+    /// How many executions of each machine have ended and still run.
+    fn counts(&self) -> (usize, usize, usize, usize) {
+        (
+            self.parents.ended.len(),
+            self.parents.running.len(),
+            self.children.ended.len(),
+            self.children.running.len(),
+        )
+    }
+
+    /// The executions that still run.
+    fn running(&self) -> impl Iterator<Item = &str> {
+        self.parents
+            .running
+            .iter()
+            .chain(&self.children.running)
+            .map(String::as_str)
+    }
+
+    /// Everything that ran, unless something did not begin.
+    fn into_runs(self) -> Result<Runs, Error> {
+        let runs = Runs {
+            instances: self.parents.ended.into_values().map(InstanceRun::from).collect(),
+            interfaces: self
+                .children
+                .ended
+                .into_values()
+                .map(InterfaceRun::from)
+                .collect(),
+        };
+        if let Some(missing) = runs.not_begun() {
+            return Err(Error::Stalled { seconds: 0, missing });
         }
-        let now = (
-            parents.ended.len(),
-            parents.running.len(),
-            children.ended.len(),
-            children.running.len(),
-        );
-        if now != last_change.1 {
-            last_change = (Instant::now(), now);
-        } else if last_change.0.elapsed() > STALLED_AFTER {
-            let running: Vec<&str> = parents
-                .running
-                .iter()
-                .chain(&children.running)
-                .map(String::as_str)
-                .collect();
-            let mut missing = Vec::new();
-            if !silent.is_empty() {
-                missing.push(format!(
-                    "no ended execution of mirror-instance for {}",
-                    some(&silent)
-                ));
-            }
-            if !running.is_empty() {
-                missing.push(format!("still running: {}", some(&running)));
-            }
-            return Err(Error::Stalled {
-                seconds: STALLED_AFTER.as_secs(),
-                missing: missing.join("; "),
-            });
+        Ok(runs)
+    }
+
+    /// The error that says what has not come.
+    fn stalled(&self, silent: &[&String]) -> Error {
+        let running: Vec<&str> = self.running().collect();
+        let mut missing = Vec::new();
+        if !silent.is_empty() {
+            missing.push(format!(
+                "no ended execution of mirror-instance for {}",
+                some(silent)
+            ));
         }
-        tokio::time::sleep(EVERY.max(begin.elapsed() * REST)).await;
+        if !running.is_empty() {
+            missing.push(format!("still running: {}", some(&running)));
+        }
+        Error::Stalled {
+            seconds: STALLED_AFTER.as_secs(),
+            missing: missing.join("; "),
+        }
     }
 }
 

@@ -47,66 +47,22 @@ pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, 
     let shown = instances.iter().map(|instance| instance.instance_id.clone());
     all_shown(account, "instance", wanted.instances, &shown.collect())?;
 
-    let mut snapshot = Snapshot {
+    let snapshot = Snapshot {
         instances,
         traffic_mirror_targets: targets,
         ..Snapshot::default()
     };
-    let mut sources: BTreeSet<String> = wanted.interfaces.iter().map(ToString::to_string).collect();
-    for instance in &snapshot.instances {
-        let interfaces = instance.network_interfaces.iter();
-        sources.extend(interfaces.map(|interface| interface.network_interface_id.clone()));
-    }
-    snapshot.vpc_endpoints = ec2
-        .vpc_endpoints(&needed::vpc_endpoints(&snapshot))
-        .await
-        .map_err(account.failed())?;
-    snapshot
-        .vpc_endpoints
-        .sort_by(|one, other| one.vpc_endpoint_id.cmp(&other.vpc_endpoint_id));
+    let mut collection = Collection::new(account, wanted, snapshot);
+    collection.add_vpc_endpoints().await?;
+    collection.add_interfaces().await?;
+    collection.add_surroundings().await?;
+    collection.add_prefix_lists().await?;
 
-    let ids = &sources | &needed::target_interfaces(&snapshot);
-    let descriptions = needed::load_balancer_descriptions(&snapshot);
-    let (by_id, by_description) = tokio::try_join!(
-        ec2.interfaces("network-interface-id", ids),
-        ec2.interfaces("description", descriptions)
-    )
-    .map_err(account.failed())?;
-    let interfaces: BTreeMap<String, NetworkInterface> = by_id
-        .into_iter()
-        .chain(by_description)
-        .map(|interface| (interface.network_interface_id.clone(), interface))
-        .collect();
-    if !wanted.may_be_gone {
-        all_shown(
-            account,
-            "network interface",
-            wanted.interfaces,
-            &interfaces.keys().cloned().collect(),
-        )?;
-    }
-    snapshot.network_interfaces = interfaces.into_values().collect();
-
-    let groups = needed::security_groups(&snapshot);
-    let subnets = needed::subnets(&snapshot);
-    let (instances, groups, acls, route_tables) = tokio::try_join!(
-        ec2.instances(instances_to_add(&snapshot, wanted.interfaces)),
-        ec2.security_groups(&groups),
-        ec2.network_acls(&subnets),
-        ec2.route_tables(needed::vpcs(&snapshot, &sources))
-    )
-    .map_err(account.failed())?;
-    snapshot.instances.extend(instances);
-    let groups: BTreeMap<String, SecurityGroup> = groups.into_iter().collect();
-    snapshot.security_groups = groups.into_values().collect();
-    snapshot.network_acls = acls;
-    snapshot.route_tables = route_tables;
-
-    snapshot.prefix_list_entries = ec2
-        .prefix_lists(&needed::prefix_lists(&snapshot, &sources, wanted.local_zone_only))
-        .await
-        .map_err(account.failed())?;
-
+    let Collection {
+        sources,
+        mut snapshot,
+        ..
+    } = collection;
     let known: BTreeSet<&str> = snapshot
         .traffic_mirror_targets
         .iter()
@@ -118,6 +74,107 @@ pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, 
         .filter(|session| matters(&session.traffic_mirror_target_id, &session.network_interface_id))
         .collect();
     Ok(snapshot)
+}
+
+/// A snapshot that is being made. What is added later is found by what is there already.
+struct Collection<'a> {
+    account: &'a Account,
+    wanted: Wanted<'a>,
+    /// The interfaces that are asked about: those asked for by themselves, and those of the instances.
+    sources: BTreeSet<String>,
+    snapshot: Snapshot,
+}
+
+impl<'a> Collection<'a> {
+    /// Begins with the instances that are asked about and the targets.
+    fn new(account: &'a Account, wanted: Wanted<'a>, snapshot: Snapshot) -> Self {
+        let mut sources: BTreeSet<String> = wanted.interfaces.iter().map(ToString::to_string).collect();
+        for instance in &snapshot.instances {
+            let interfaces = instance.network_interfaces.iter();
+            sources.extend(interfaces.map(|interface| interface.network_interface_id.clone()));
+        }
+        Self {
+            account,
+            wanted,
+            sources,
+            snapshot,
+        }
+    }
+
+    /// Adds the Gateway Load Balancer endpoints among the targets.
+    async fn add_vpc_endpoints(&mut self) -> Result<(), Error> {
+        let snapshot = &mut self.snapshot;
+        snapshot.vpc_endpoints = self
+            .account
+            .ec2
+            .vpc_endpoints(&needed::vpc_endpoints(snapshot))
+            .await
+            .map_err(self.account.failed())?;
+        snapshot
+            .vpc_endpoints
+            .sort_by(|one, other| one.vpc_endpoint_id.cmp(&other.vpc_endpoint_id));
+        Ok(())
+    }
+
+    /// Adds the interfaces that are asked about, and those of the targets.
+    async fn add_interfaces(&mut self) -> Result<(), Error> {
+        let ec2 = &self.account.ec2;
+        let ids = &self.sources | &needed::target_interfaces(&self.snapshot);
+        let descriptions = needed::load_balancer_descriptions(&self.snapshot);
+        let (by_id, by_description) = tokio::try_join!(
+            ec2.interfaces("network-interface-id", ids),
+            ec2.interfaces("description", descriptions)
+        )
+        .map_err(self.account.failed())?;
+        let interfaces: BTreeMap<String, NetworkInterface> = by_id
+            .into_iter()
+            .chain(by_description)
+            .map(|interface| (interface.network_interface_id.clone(), interface))
+            .collect();
+        if !self.wanted.may_be_gone {
+            all_shown(
+                self.account,
+                "network interface",
+                self.wanted.interfaces,
+                &interfaces.keys().cloned().collect(),
+            )?;
+        }
+        self.snapshot.network_interfaces = interfaces.into_values().collect();
+        Ok(())
+    }
+
+    /// Adds what is around the interfaces: instances, security groups, network ACLs and route tables.
+    async fn add_surroundings(&mut self) -> Result<(), Error> {
+        let ec2 = &self.account.ec2;
+        let snapshot = &mut self.snapshot;
+        let groups = needed::security_groups(snapshot);
+        let subnets = needed::subnets(snapshot);
+        let (instances, groups, acls, route_tables) = tokio::try_join!(
+            ec2.instances(instances_to_add(snapshot, self.wanted.interfaces)),
+            ec2.security_groups(&groups),
+            ec2.network_acls(&subnets),
+            ec2.route_tables(needed::vpcs(snapshot, &self.sources))
+        )
+        .map_err(self.account.failed())?;
+        snapshot.instances.extend(instances);
+        let groups: BTreeMap<String, SecurityGroup> = groups.into_iter().collect();
+        snapshot.security_groups = groups.into_values().collect();
+        snapshot.network_acls = acls;
+        snapshot.route_tables = route_tables;
+        Ok(())
+    }
+
+    /// Adds the entries of the prefix lists on which a verdict hangs.
+    async fn add_prefix_lists(&mut self) -> Result<(), Error> {
+        let lists = needed::prefix_lists(&self.snapshot, &self.sources, self.wanted.local_zone_only);
+        self.snapshot.prefix_list_entries = self
+            .account
+            .ec2
+            .prefix_lists(&lists)
+            .await
+            .map_err(self.account.failed())?;
+        Ok(())
+    }
 }
 
 /// The instances of the interfaces that were asked for by themselves, whose tags count, and those of the sensors, whose

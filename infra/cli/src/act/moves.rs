@@ -145,40 +145,62 @@ pub async fn drain_in(
     if options.cancel {
         let would = if dry_run { "would take" } else { "takes" };
         let told = if options.json {
-            let left = mover.left_on(sensor, &Stuck::new()).await?;
-            in_json(options, &Done::default(), &left, &mover.unreadable)
+            let drained = Drained {
+                options,
+                done: Done::default(),
+                left: mover.left_on(sensor, &Stuck::new()).await?,
+                unreadable: &mover.unreadable,
+            };
+            drained.in_json()
         } else {
             format!("{sensor} {would} new sessions again")
         };
         return Ok((told, ExitCode::SUCCESS));
     }
-    let away = async |mover: &mut Mover<'_>| mover.away_from(sensor, &options.deployment.stack).await;
     let mut done = Done::default();
-    let mut looks = 1;
-    let left = loop {
-        mover.work(&mut done, away).await?;
-        let left = mover.left_on(sensor, &done.stuck).await?;
-        if dry_run || left.is_nothing() || looks == LOOKS {
-            break left;
-        }
-        looks += 1;
-        terminal.line(&format!(
-            "{sensor}: {}; looked at again in {} s",
-            left.under_way(),
-            LOOK_AGAIN_AFTER.as_secs()
-        ));
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    let left = mover.empty(sensor, &options.deployment.stack, &mut done).await?;
+    let drained = Drained {
+        options,
+        done,
+        left,
+        unreadable: &mover.unreadable,
     };
     let told = if options.json {
-        in_json(options, &done, &left, &mover.unreadable)
+        drained.in_json()
     } else {
+        drained.in_words()
+    };
+    Ok((told, status(drained.is_done())))
+}
+
+/// What came of a drain.
+struct Drained<'a> {
+    options: &'a DrainOptions,
+    done: Done,
+    left: Left,
+    /// What of the ledger cannot be read.
+    unreadable: &'a [Unreadable],
+}
+
+impl Drained<'_> {
+    /// Whether all of the ledger can be read, nothing is stuck, and nothing is left to wait for. A dry run waits for
+    /// nothing.
+    fn is_done(&self) -> bool {
+        self.done.stuck.is_empty()
+            && self.unreadable.is_empty()
+            && (self.options.dry_run || self.left.is_nothing())
+    }
+
+    fn in_words(&self) -> String {
+        let Self { done, left, .. } = self;
         let mut lines = vec![format!(
-            "{sensor}: {}, {} cannot be",
-            sessions_moved(done.moved.len(), dry_run),
+            "{}: {}, {} cannot be",
+            self.options.target,
+            sessions_moved(done.moved.len(), self.options.dry_run),
             done.stuck.len()
         )];
         lines.extend(reasons(&done.stuck));
-        lines.extend(left_out(&mover.unreadable));
+        lines.extend(left_out(self.unreadable));
         if !left.is_nothing() {
             lines.push(format!("- {}: run it again", left.under_way()));
         }
@@ -189,18 +211,19 @@ pub async fn drain_in(
             ));
         }
         lines.join("\n")
-    };
-    let is_done = done.stuck.is_empty() && mover.unreadable.is_empty() && (dry_run || left.is_nothing());
-    Ok((told, status(is_done)))
-}
+    }
 
-fn in_json(options: &DrainOptions, done: &Done, left: &Left, unreadable: &[Unreadable]) -> String {
-    json!({
-        "dryRun": options.dry_run, "sensor": options.target, "moved": done.moved,
-        "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
-        "reserved": left.reserved, "external": left.external, "unreadable": unreadable,
-    })
-    .to_string()
+    fn in_json(&self) -> String {
+        let Self {
+            options, done, left, ..
+        } = self;
+        json!({
+            "dryRun": options.dry_run, "sensor": options.target, "moved": done.moved,
+            "stuck": done.stuck.keys().collect::<Vec<_>>(), "stuckBecause": done.stuck,
+            "reserved": left.reserved, "external": left.external, "unreadable": self.unreadable,
+        })
+        .to_string()
+    }
 }
 
 impl Left {
@@ -442,6 +465,27 @@ impl<'a> Mover<'a> {
         }
         done.stuck.extend(self.refused.clone());
         Ok(())
+    }
+
+    /// Moves a sensor's sessions away. Looks again for what has become a session meanwhile, until nothing is left, and
+    /// [`LOOKS`] times at most. A dry run looks once. Answers with what is left.
+    async fn empty(&mut self, sensor: &TargetId, named: &str, done: &mut Done) -> Result<Left, Error> {
+        let away = async |mover: &mut Self| mover.away_from(sensor, named).await;
+        let mut looks = 1;
+        loop {
+            self.work(done, away).await?;
+            let left = self.left_on(sensor, &done.stuck).await?;
+            if self.dry_run || left.is_nothing() || looks == LOOKS {
+                return Ok(left);
+            }
+            looks += 1;
+            self.terminal.line(&format!(
+                "{sensor}: {}; looked at again in {} s",
+                left.under_way(),
+                LOOK_AGAIN_AFTER.as_secs()
+            ));
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
     }
 
     /// The moves from a sensor to others, each to the least loaded that can receive the interface.

@@ -23,104 +23,140 @@ pub fn advice(error: &str) -> (Remedy, &'static str) {
 
 fn of_a_stage(name: ErrorName) -> (Remedy, &'static str) {
     match name {
-        ErrorName::InstanceNotFound => (
-            Remedy::StartAnew,
-            "EC2 does not show the instance or the interface. Check that it still exists, and in this Region. If it \
-             does, start a new execution with the same input. If it does not, there is nothing to do.",
-        ),
-        ErrorName::Ec2Throttled => (
-            Remedy::Redrive,
-            "EC2 has refused for the rate of calls for a long time. Find out in CloudTrail who makes so many calls \
-             in this account, and wait until it is over. Then redrive the execution.",
-        ),
-        ErrorName::Ec2Unavailable => (
-            Remedy::Redrive,
-            "EC2 has failed or not answered for a long time. Look at the AWS Health Dashboard and at the functions' \
-             way to EC2. Redrive the execution when the outage is over.",
-        ),
-        ErrorName::LedgerContention => (
-            Remedy::Redrive,
-            "Others wrote the same entries of the ledger again and again. Redrive the execution when fewer \
-             instances start at once. If it happens again, compare the ledger with `mirrorstep ledger verify`.",
-        ),
-        ErrorName::LedgerUnavailable => (
-            Remedy::Redrive,
-            "DynamoDB has failed, throttled or not answered for a long time. Look at the table's metrics and at the \
-             AWS Health Dashboard. Redrive the execution when the outage is over.",
-        ),
-        ErrorName::LedgerUnreadable => (
-            Remedy::StartAnew,
-            "An item of the ledger cannot be read: the cause names it. `mirrorstep status` names all that there are, \
-             each with the command that mends it. Then start a new execution with the same input.",
-        ),
-        ErrorName::SensorFull => (
-            Remedy::StartAnew,
-            "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \
-             Then start a new execution with the same input: it picks afresh.",
-        ),
-        ErrorName::SensorDown => (
-            Remedy::StartAnew,
-            "A target cannot receive: the cause has EC2's words. Start its sensor, or attach its interface again, or \
-             take the target out of the stack. Then start a new execution with the same input: it picks afresh.",
-        ),
-        ErrorName::SensorUncounted => (
-            Remedy::Redrive,
-            "The sessions of a sensor could not be counted. Run `mirrorstep reconcile`, which counts them. Then \
-             redrive the execution.",
-        ),
-        ErrorName::ReservationStale => (
-            Remedy::StartAnew,
-            "The reservation was changed by somebody else meanwhile. Start a new execution with the same input: it \
-             begins with the sessions that the interface has now.",
-        ),
-        ErrorName::InterfaceNotReady => (
-            Remedy::StartAnew,
-            "EC2 refused the session for minutes for what it does not show: the interface is not attached to a \
-             running instance, or another session has its number. The cause says which. Look at the interface's \
-             attachment and at its sessions. Then start a new execution with the same input.",
-        ),
-        ErrorName::SessionRefused => (
-            Remedy::StartAnew,
-            "EC2 refuses the session, and mirrorstep does not know why: the cause has EC2's own words. Look at what \
-             they name, most often the interface. `mirrorstep reconcile` asks EC2 again by itself, later each time, \
-             from an hour to a day. After a change start a new execution with the same input.",
-        ),
-        ErrorName::SourceNotMirrorable => (
-            Remedy::StartAnew,
-            "EC2 refuses the interface as a mirror source: the cause says why. Most often the instance type cannot \
-             be mirrored, and there is nothing to do. After a change of type start a new execution with the same \
-             input.",
-        ),
-        ErrorName::NoEligibleSensor => (
-            Remedy::StartAnew,
-            "Every target was turned down: the rejections say by which rule. Open the security group, the network \
-             ACL or the route that they name, or add a sensor. `mirrorstep explain --stack STACK --interface ENI` prints the \
-             commands that let the packets in, and what would be decided now. Then start a new execution with the \
-             same input: a redrive would not look at the network again.",
-        ),
-        ErrorName::QuotaExceeded => (
-            Remedy::StartAnew,
-            "A quota of AWS is reached: the cause says which. Have it raised, or make room by deleting sessions \
-             that are not needed. Then start a new execution with the same input.",
-        ),
-        ErrorName::AccessDenied => (
-            Remedy::Redrive,
-            "The function's role lacks a permission: the cause names the action. Grant it, and look for a service \
-             control policy that denies it. Then redrive the execution; one that gave its reservation back (state \
-             ReleaseSession) is to be started anew with the same input.",
-        ),
-        ErrorName::InvalidConfiguration => (
-            Remedy::StartAnew,
-            "A setting of the stack is missing, malformed, or names what does not exist: the cause says which. \
-             Correct the stack's parameter and update the stack. Then start a new execution with the same input.",
-        ),
-        ErrorName::InvalidEvent => (
-            Remedy::Correct,
-            "The input is not what the state machine takes: the cause says what is wrong. Correct the event and \
-             start a new execution with it. A redrive would fail in the same way.",
-        ),
+        ErrorName::InstanceNotFound => INSTANCE_NOT_FOUND,
+        ErrorName::Ec2Throttled => EC2_THROTTLED,
+        ErrorName::Ec2Unavailable => EC2_UNAVAILABLE,
+        ErrorName::LedgerContention => LEDGER_CONTENTION,
+        ErrorName::LedgerUnavailable => LEDGER_UNAVAILABLE,
+        ErrorName::LedgerUnreadable => LEDGER_UNREADABLE,
+        ErrorName::SensorFull => SENSOR_FULL,
+        ErrorName::SensorDown => SENSOR_DOWN,
+        ErrorName::SensorUncounted => SENSOR_UNCOUNTED,
+        ErrorName::ReservationStale => RESERVATION_STALE,
+        ErrorName::InterfaceNotReady => INTERFACE_NOT_READY,
+        ErrorName::SessionRefused => SESSION_REFUSED,
+        ErrorName::SourceNotMirrorable => SOURCE_NOT_MIRRORABLE,
+        ErrorName::NoEligibleSensor => NO_ELIGIBLE_SENSOR,
+        ErrorName::QuotaExceeded => QUOTA_EXCEEDED,
+        ErrorName::AccessDenied => ACCESS_DENIED,
+        ErrorName::InvalidConfiguration => INVALID_CONFIGURATION,
+        ErrorName::InvalidEvent => INVALID_EVENT,
     }
 }
+
+const INSTANCE_NOT_FOUND: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "EC2 does not show the instance or the interface. Check that it still exists, and in this Region. If it \
+     does, start a new execution with the same input. If it does not, there is nothing to do.",
+);
+
+const EC2_THROTTLED: (Remedy, &str) = (
+    Remedy::Redrive,
+    "EC2 has refused for the rate of calls for a long time. Find out in CloudTrail who makes so many calls \
+     in this account, and wait until it is over. Then redrive the execution.",
+);
+
+const EC2_UNAVAILABLE: (Remedy, &str) = (
+    Remedy::Redrive,
+    "EC2 has failed or not answered for a long time. Look at the AWS Health Dashboard and at the functions' \
+     way to EC2. Redrive the execution when the outage is over.",
+);
+
+const LEDGER_CONTENTION: (Remedy, &str) = (
+    Remedy::Redrive,
+    "Others wrote the same entries of the ledger again and again. Redrive the execution when fewer \
+     instances start at once. If it happens again, compare the ledger with `mirrorstep ledger verify`.",
+);
+
+const LEDGER_UNAVAILABLE: (Remedy, &str) = (
+    Remedy::Redrive,
+    "DynamoDB has failed, throttled or not answered for a long time. Look at the table's metrics and at the \
+     AWS Health Dashboard. Redrive the execution when the outage is over.",
+);
+
+const LEDGER_UNREADABLE: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "An item of the ledger cannot be read: the cause names it. `mirrorstep status` names all that there are, \
+     each with the command that mends it. Then start a new execution with the same input.",
+);
+
+const SENSOR_FULL: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "A target takes no more sources, and no other was picked. Add a sensor, or take sessions from this one. \
+     Then start a new execution with the same input: it picks afresh.",
+);
+
+const SENSOR_DOWN: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "A target cannot receive: the cause has EC2's words. Start its sensor, or attach its interface again, or \
+     take the target out of the stack. Then start a new execution with the same input: it picks afresh.",
+);
+
+const SENSOR_UNCOUNTED: (Remedy, &str) = (
+    Remedy::Redrive,
+    "The sessions of a sensor could not be counted. Run `mirrorstep reconcile`, which counts them. Then \
+     redrive the execution.",
+);
+
+const RESERVATION_STALE: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "The reservation was changed by somebody else meanwhile. Start a new execution with the same input: it \
+     begins with the sessions that the interface has now.",
+);
+
+const INTERFACE_NOT_READY: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "EC2 refused the session for minutes for what it does not show: the interface is not attached to a \
+     running instance, or another session has its number. The cause says which. Look at the interface's \
+     attachment and at its sessions. Then start a new execution with the same input.",
+);
+
+const SESSION_REFUSED: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "EC2 refuses the session, and mirrorstep does not know why: the cause has EC2's own words. Look at what \
+     they name, most often the interface. `mirrorstep reconcile` asks EC2 again by itself, later each time, \
+     from an hour to a day. After a change start a new execution with the same input.",
+);
+
+const SOURCE_NOT_MIRRORABLE: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "EC2 refuses the interface as a mirror source: the cause says why. Most often the instance type cannot \
+     be mirrored, and there is nothing to do. After a change of type start a new execution with the same \
+     input.",
+);
+
+const NO_ELIGIBLE_SENSOR: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "Every target was turned down: the rejections say by which rule. Open the security group, the network \
+     ACL or the route that they name, or add a sensor. `mirrorstep explain --stack STACK --interface ENI` prints the \
+     commands that let the packets in, and what would be decided now. Then start a new execution with the \
+     same input: a redrive would not look at the network again.",
+);
+
+const QUOTA_EXCEEDED: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "A quota of AWS is reached: the cause says which. Have it raised, or make room by deleting sessions \
+     that are not needed. Then start a new execution with the same input.",
+);
+
+const ACCESS_DENIED: (Remedy, &str) = (
+    Remedy::Redrive,
+    "The function's role lacks a permission: the cause names the action. Grant it, and look for a service \
+     control policy that denies it. Then redrive the execution; one that gave its reservation back (state \
+     ReleaseSession) is to be started anew with the same input.",
+);
+
+const INVALID_CONFIGURATION: (Remedy, &str) = (
+    Remedy::StartAnew,
+    "A setting of the stack is missing, malformed, or names what does not exist: the cause says which. \
+     Correct the stack's parameter and update the stack. Then start a new execution with the same input.",
+);
+
+const INVALID_EVENT: (Remedy, &str) = (
+    Remedy::Correct,
+    "The input is not what the state machine takes: the cause says what is wrong. Correct the event and \
+     start a new execution with it. A redrive would fail in the same way.",
+);
 
 /// Names that Step Functions and Lambda give (Step Functions guide, "Handling errors in workflows",
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>; what each task makes of them is

@@ -143,84 +143,134 @@ pub fn unexplained(ledger: &Ledger) -> Vec<String> {
 /// Where the ledger and EC2 differ: each live assignment must be active and have its session, each session to
 /// one of `targets` its assignment, and each sensor's counter must be the number of its live assignments.
 pub fn disagreements(ledger: &Ledger, sessions: &[Session], targets: &[String]) -> Vec<String> {
-    let live: Vec<&Assignment> = ledger
+    let live = ledger
         .assignments
         .iter()
         .filter(|assignment| assignment.is_live())
         .collect();
-    let of_id: BTreeMap<&str, &Session> = sessions
-        .iter()
-        .map(|session| (session.session_id.as_str(), session))
-        .collect();
-    let of_interface: BTreeMap<&str, &Assignment> = live
-        .iter()
-        .map(|assignment| (assignment.interface_id.as_str(), *assignment))
-        .collect();
-    let mut found = Vec::new();
-    for assignment in &live {
-        let own = assignment
-            .session_id
-            .as_ref()
-            .and_then(|id| of_id.get(id.as_str()));
-        let name = format!(
-            "the assignment of {} to {}",
-            assignment.interface_id, assignment.target_id
-        );
-        if assignment.state != AssignmentState::Active {
-            found.push(format!("{name} is reserved, and has no session yet"));
-        } else if !own.is_some_and(|session| is_of(session, assignment)) {
-            let id = assignment
+    let comparison = Comparison {
+        ledger,
+        live,
+        sessions,
+        targets,
+    };
+    let mut found = comparison.assignments_without_session();
+    found.extend(comparison.sessions_without_assignment());
+    found.extend(comparison.wrong_counters());
+    found
+}
+
+/// The two sides that are compared.
+struct Comparison<'a> {
+    ledger: &'a Ledger,
+    /// The ledger's live assignments.
+    live: Vec<&'a Assignment>,
+    sessions: &'a [Session],
+    /// The targets whose sessions have to be in the ledger.
+    targets: &'a [String],
+}
+
+impl Comparison<'_> {
+    /// The live assignments that are not active, or whose session EC2 does not show.
+    fn assignments_without_session(&self) -> Vec<String> {
+        let of_id: BTreeMap<&str, &Session> = self
+            .sessions
+            .iter()
+            .map(|session| (session.session_id.as_str(), session))
+            .collect();
+        let mut found = Vec::new();
+        for assignment in &self.live {
+            let own = assignment
                 .session_id
                 .as_ref()
-                .map_or_else(String::new, |id| format!(" {id}"));
-            found.push(format!("{name} has no session{id} in EC2{}", trusted(assignment)));
+                .and_then(|id| of_id.get(id.as_str()));
+            let name = format!(
+                "the assignment of {} to {}",
+                assignment.interface_id, assignment.target_id
+            );
+            if assignment.state != AssignmentState::Active {
+                found.push(format!("{name} is reserved, and has no session yet"));
+            } else if !own.is_some_and(|session| is_of(session, assignment)) {
+                let id = assignment
+                    .session_id
+                    .as_ref()
+                    .map_or_else(String::new, |id| format!(" {id}"));
+                found.push(format!("{name} has no session{id} in EC2{}", trusted(assignment)));
+            }
         }
+        found
     }
-    // What is known of the place of an assignment that cannot be read is counted, and no more is said of it.
-    let broken: BTreeSet<&str> = ledger
-        .unreadable
-        .iter()
-        .filter_map(|item| Some(item.assigned()?.as_str()))
-        .collect();
-    for session in sessions
-        .iter()
-        .filter(|session| targets.contains(&session.target_id))
-        .filter(|session| !broken.contains(session.interface_id.as_str()))
-    {
-        let own = of_interface.get(session.interface_id.as_str());
-        if !own.is_some_and(|assignment| is_of(session, assignment)) {
-            found.push(format!(
-                "the session {} of {} to {} is not in the ledger",
-                session.session_id, session.interface_id, session.target_id
-            ));
+
+    /// The sessions to the targets that no live assignment is for.
+    fn sessions_without_assignment(&self) -> Vec<String> {
+        let of_interface: BTreeMap<&str, &Assignment> = self
+            .live
+            .iter()
+            .map(|assignment| (assignment.interface_id.as_str(), *assignment))
+            .collect();
+        // What is known of the place of an assignment that cannot be read is counted, and no more is said of it.
+        let broken: BTreeSet<&str> = self
+            .ledger
+            .unreadable
+            .iter()
+            .filter_map(|item| Some(item.assigned()?.as_str()))
+            .collect();
+        let mut found = Vec::new();
+        for session in self
+            .sessions
+            .iter()
+            .filter(|session| self.targets.contains(&session.target_id))
+            .filter(|session| !broken.contains(session.interface_id.as_str()))
+        {
+            let own = of_interface.get(session.interface_id.as_str());
+            if !own.is_some_and(|assignment| is_of(session, assignment)) {
+                found.push(format!(
+                    "the session {} of {} to {} is not in the ledger",
+                    session.session_id, session.interface_id, session.target_id
+                ));
+            }
         }
+        found
     }
-    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
-    for assignment in &live {
-        *counted.entry(assignment.target_id.as_str()).or_default() += 1;
-    }
-    for target in ledger.unreadable.iter().filter_map(Unreadable::held_on) {
-        *counted.entry(target.as_str()).or_default() += 1;
-    }
-    let uncounted: BTreeSet<&str> = ledger
-        .unreadable
-        .iter()
-        .filter_map(|item| Some(item.sensor()?.as_str()))
-        .collect();
-    let named = targets
-        .iter()
-        .map(String::as_str)
-        .chain(ledger.loads.keys().map(String::as_str));
-    for target in named.chain(counted.keys().copied()).collect::<BTreeSet<_>>() {
-        let recorded = ledger.loads.get(target).map_or(0, |load| load.sessions);
-        let assigned = counted.get(target).copied().unwrap_or_default();
-        if recorded != assigned && !uncounted.contains(target) {
-            found.push(format!(
-                "the counter of {target} is {recorded}, and it has {assigned} live assignments"
-            ));
+
+    /// The sensors' counters that are not the number of their live assignments.
+    fn wrong_counters(&self) -> Vec<String> {
+        let counted = self.live_by_target();
+        let uncounted: BTreeSet<&str> = self
+            .ledger
+            .unreadable
+            .iter()
+            .filter_map(|item| Some(item.sensor()?.as_str()))
+            .collect();
+        let named = self
+            .targets
+            .iter()
+            .map(String::as_str)
+            .chain(self.ledger.loads.keys().map(String::as_str));
+        let mut found = Vec::new();
+        for target in named.chain(counted.keys().copied()).collect::<BTreeSet<_>>() {
+            let recorded = self.ledger.loads.get(target).map_or(0, |load| load.sessions);
+            let assigned = counted.get(target).copied().unwrap_or_default();
+            if recorded != assigned && !uncounted.contains(target) {
+                found.push(format!(
+                    "the counter of {target} is {recorded}, and it has {assigned} live assignments"
+                ));
+            }
         }
+        found
     }
-    found
+
+    /// How many live assignments each target has. One that cannot be read counts where its place is known.
+    fn live_by_target(&self) -> BTreeMap<&str, u64> {
+        let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+        for assignment in &self.live {
+            *counted.entry(assignment.target_id.as_str()).or_default() += 1;
+        }
+        for target in self.ledger.unreadable.iter().filter_map(Unreadable::held_on) {
+            *counted.entry(target.as_str()).or_default() += 1;
+        }
+        counted
+    }
 }
 
 /// What is to be said of an active assignment that has changed so lately that EC2 may only not show its session yet.

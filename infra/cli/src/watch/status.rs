@@ -38,11 +38,19 @@ pub async fn run(options: &StatusOptions, terminal: &Terminal) -> Result<ExitCod
 fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
     writeln!(
         out,
-        "{} in {}, at {:.0}\n\nSensors",
+        "{} in {}, at {:.0}\n",
         printable(&overview.stack),
         overview.place,
         overview.at
     )?;
+    sensors(overview, out)?;
+    writeln!(out)?;
+    interfaces(overview, out)?;
+    writeln!(out)?;
+    ledger(overview, out)
+}
+
+fn sensors(overview: &Overview, out: &mut String) -> fmt::Result {
     let mut table = table([
         "zone",
         "target",
@@ -63,7 +71,11 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
             sensor.note(),
         ]);
     }
-    writeln!(out, "{table}\n\nInterfaces of running instances")?;
+    writeln!(out, "Sensors\n{table}")
+}
+
+fn interfaces(overview: &Overview, out: &mut String) -> fmt::Result {
+    writeln!(out, "Interfaces of running instances")?;
     let coverage = overview.coverage();
     for (state, count) in &coverage {
         writeln!(out, "{count:>6} {}", state.in_words())?;
@@ -71,31 +83,41 @@ fn in_words(overview: &Overview, out: &mut String) -> fmt::Result {
     if coverage.is_empty() {
         writeln!(out, "  none")?;
     }
+    not_mirrored(overview, out)
+}
+
+/// The interfaces that are to be mirrored and are not, and those that cannot be, each with why.
+fn not_mirrored(overview: &Overview, out: &mut String) -> fmt::Result {
     let open: Vec<_> = overview
         .interfaces
         .iter()
         .filter(|interface| matches!(interface.state, Coverage::Uncovered | Coverage::NotMirrorable))
         .collect();
-    if !open.is_empty() {
-        let mut table = self::table(["interface", "instance", "zone", "state", "why"]);
-        for interface in open.iter().take(LISTED) {
-            table.add_row([
-                interface.interface_id.clone(),
-                match &interface.instance_name {
-                    Some(name) => format!("{} {}", interface.instance_id, printable(name)),
-                    None => interface.instance_id.clone(),
-                },
-                printable(&interface.zone),
-                interface.state.in_words().to_owned(),
-                printable(interface.reason.as_deref().unwrap_or_default()),
-            ]);
-        }
-        writeln!(out, "\n{table}")?;
-        if let more @ 1.. = open.len().saturating_sub(LISTED) {
-            writeln!(out, "and {more} more: `mirrorstep status --json` lists all")?;
-        }
+    if open.is_empty() {
+        return Ok(());
     }
-    writeln!(out)?;
+    let mut table = table(["interface", "instance", "zone", "state", "why"]);
+    for interface in open.iter().take(LISTED) {
+        table.add_row([
+            interface.interface_id.clone(),
+            match &interface.instance_name {
+                Some(name) => format!("{} {}", interface.instance_id, printable(name)),
+                None => interface.instance_id.clone(),
+            },
+            printable(&interface.zone),
+            interface.state.in_words().to_owned(),
+            printable(interface.reason.as_deref().unwrap_or_default()),
+        ]);
+    }
+    writeln!(out, "\n{table}")?;
+    if let more @ 1.. = open.len().saturating_sub(LISTED) {
+        writeln!(out, "and {more} more: `mirrorstep status --json` lists all")?;
+    }
+    Ok(())
+}
+
+/// What of the ledger cannot be read, and where it differs from EC2.
+fn ledger(overview: &Overview, out: &mut String) -> fmt::Result {
     if !overview.unreadable.is_empty() {
         writeln!(
             out,

@@ -64,6 +64,38 @@ pub(super) struct MadeSensor {
     pub(super) interface: String,
 }
 
+/// A sensor that is to be made.
+pub(super) struct NewSensor<'a> {
+    pub(super) number: usize,
+    pub(super) zone: usize,
+    pub(super) instance_type: &'a str,
+    pub(super) blocked: Option<Blocked>,
+    /// Whether its instance is among those that start.
+    pub(super) starts: bool,
+}
+
+impl NewSensor<'_> {
+    fn name(&self) -> String {
+        format!("sensor-{}", self.number)
+    }
+
+    fn vpc(&self) -> usize {
+        match self.blocked {
+            Some(Blocked::Route) => APART,
+            // Every fourth sensor is in the workloads' own VPC.
+            _ => usize::from(!self.number.is_multiple_of(4)),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        if self.starts || self.blocked == Some(Blocked::Stopped) {
+            "stopped"
+        } else {
+            "running"
+        }
+    }
+}
+
 /// An instance that is to be made.
 struct NewInstance<'a> {
     name: &'a str,
@@ -245,62 +277,22 @@ impl Builder {
         }));
     }
 
-    /// Makes a sensor: its instance, its interface and its target. The ways in which its group lets mirrored
-    /// traffic in take turns.
-    pub(super) fn sensor(
-        &mut self,
-        number: usize,
-        zone: usize,
-        instance_type: &str,
-        blocked: Option<Blocked>,
-        starts: bool,
-    ) -> MadeSensor {
-        let vpc = match blocked {
-            Some(Blocked::Route) => APART,
-            // Every fourth sensor is in the workloads' own VPC.
-            _ => usize::from(!number.is_multiple_of(4)),
-        };
-        let inbound = if blocked == Some(Blocked::SecurityGroup) {
-            json!([permission("tcp", Some((22, 22)), &["10.0.0.0/8"])])
-        } else {
-            match number % 3 {
-                _ if vpc == APART => json!([permission("udp", Some((4789, 4789)), &["10.0.0.0/8"])]),
-                // One list, in one zone: reading it costs a call for each interface that it decides about.
-                _ if zone + 1 == ZONES.len() => json!([self.listed_addresses("17", (4000, 4789))]),
-                0 => json!([permission(
-                    "udp",
-                    Some((4789, 4789)),
-                    &["10.0.0.0/16", "10.1.0.0/16"]
-                )]),
-                1 => json!([self.members_of_workloads("udp", (4789, 4789))]),
-                _ => json!([
-                    permission("tcp", Some((443, 443)), &["0.0.0.0/0"]),
-                    permission("-1", None, &["10.0.0.0/8"]),
-                ]),
-            }
-        };
-        let group_id = self.id("sg");
-        let vpc_id = self.vpcs[vpc].id.clone();
-        self.groups.push(json!({
-            "GroupId": group_id, "GroupName": format!("sensor-{number}"), "Description": "A sensor", "OwnerId": ACCOUNT,
-            "VpcId": vpc_id, "IpPermissions": inbound, "Tags": [],
-            "IpPermissionsEgress": [permission("-1", None, &["0.0.0.0/0"])],
-        }));
-        let subnet = match blocked {
-            Some(Blocked::NetworkAcl) => &mut self.vpcs[vpc].blocked,
-            _ => &mut self.vpcs[vpc].sensors[zone],
+    /// Makes a sensor: its instance, its interface and its target.
+    pub(super) fn sensor(&mut self, new: &NewSensor<'_>) -> MadeSensor {
+        let group_id = self.sensor_group(new);
+        let vpc = &mut self.vpcs[new.vpc()];
+        let vpc_id = vpc.id.clone();
+        let subnet = match new.blocked {
+            Some(Blocked::NetworkAcl) => &mut vpc.blocked,
+            _ => &mut vpc.sensors[new.zone],
         };
         let (subnet_id, address) = (subnet.id.clone(), subnet.take());
-        let name = format!("sensor-{number}");
+        let name = new.name();
         let interfaces = self.instance(NewInstance {
             name: &name,
-            instance_type,
-            state: if starts || blocked == Some(Blocked::Stopped) {
-                "stopped"
-            } else {
-                "running"
-            },
-            zone,
+            instance_type: new.instance_type,
+            state: new.state(),
+            zone: new.zone,
             vpc_id: &vpc_id,
             subnet_id: &subnet_id,
             group_id: &group_id,
@@ -310,7 +302,7 @@ impl Builder {
         });
         let interface_id = interfaces.into_iter().next().unwrap_or_default();
         let instance_id = self.last_instance();
-        if blocked == Some(Blocked::Detached) {
+        if new.blocked == Some(Blocked::Detached) {
             self.detach_last();
         }
         let target_id = self.id("tmt");
@@ -318,13 +310,48 @@ impl Builder {
             "TrafficMirrorTargetId": target_id, "NetworkInterfaceId": interface_id, "Type": "network-interface",
             "Description": name, "OwnerId": ACCOUNT, "Tags": [tag("Name", &name)],
         }));
-        if blocked == Some(Blocked::Capacity) {
+        if new.blocked == Some(Blocked::Capacity) {
             self.sources_of_another_account(&target_id);
         }
         MadeSensor {
             target: target_id,
             instance: instance_id,
             interface: interface_id,
+        }
+    }
+
+    /// Makes a sensor's security group; answers with its id.
+    fn sensor_group(&mut self, sensor: &NewSensor<'_>) -> String {
+        let inbound = self.sensor_inbound(sensor);
+        let group_id = self.id("sg");
+        let vpc_id = self.vpcs[sensor.vpc()].id.clone();
+        self.groups.push(json!({
+            "GroupId": group_id, "GroupName": sensor.name(), "Description": "A sensor", "OwnerId": ACCOUNT,
+            "VpcId": vpc_id, "IpPermissions": inbound, "Tags": [],
+            "IpPermissionsEgress": [permission("-1", None, &["0.0.0.0/0"])],
+        }));
+        group_id
+    }
+
+    /// What a sensor's group lets in. The ways in which it lets mirrored traffic in take turns.
+    fn sensor_inbound(&self, sensor: &NewSensor<'_>) -> Value {
+        if sensor.blocked == Some(Blocked::SecurityGroup) {
+            return json!([permission("tcp", Some((22, 22)), &["10.0.0.0/8"])]);
+        }
+        match sensor.number % 3 {
+            _ if sensor.vpc() == APART => json!([permission("udp", Some((4789, 4789)), &["10.0.0.0/8"])]),
+            // One list, in one zone: reading it costs a call for each interface that it decides about.
+            _ if sensor.zone + 1 == ZONES.len() => json!([self.listed_addresses("17", (4000, 4789))]),
+            0 => json!([permission(
+                "udp",
+                Some((4789, 4789)),
+                &["10.0.0.0/16", "10.1.0.0/16"]
+            )]),
+            1 => json!([self.members_of_workloads("udp", (4789, 4789))]),
+            _ => json!([
+                permission("tcp", Some((443, 443)), &["0.0.0.0/0"]),
+                permission("-1", None, &["10.0.0.0/8"]),
+            ]),
         }
     }
 

@@ -52,20 +52,33 @@ impl<'a> AwsCli<'a> {
         let packaged = self.dir.join("packaged.yaml");
         self.run("making the deployment's bucket", &["s3", "mb", &bucket], &log)
             .await?;
+        self.package(&packaged, &log).await?;
 
+        let deploy = self.deployment_of(&packaged, parameters);
+        let advice = "check the template and what was given with --parameter";
+        if let Err(error) = self
+            .group
+            .run("deploying infra/template.yaml", advice, deploy, &log)
+            .await
+        {
+            return Err(self.with_reasons(error, &log).await);
+        }
+        self.outputs(&log).await
+    }
+
+    /// Puts the files that the template names into the bucket, and writes a template that names them there.
+    async fn package(&self, packaged: &Path, log: &Path) -> Result<(), Error> {
         let mut package = self.command(&["cloudformation", "package", "--s3-bucket", BUCKET]);
         package
             .args(["--template-file", "infra/template.yaml", "--output-template-file"])
-            .arg(&packaged);
+            .arg(packaged);
         self.group
-            .run(
-                "packaging infra/template.yaml",
-                "mend the template",
-                package,
-                &log,
-            )
-            .await?;
+            .run("packaging infra/template.yaml", "mend the template", package, log)
+            .await
+    }
 
+    /// The command that deploys the packaged template.
+    fn deployment_of(&self, packaged: &Path, parameters: &[(String, String)]) -> Command {
         let mut deploy = self.command(&[
             "cloudformation",
             "deploy",
@@ -81,48 +94,44 @@ impl<'a> AwsCli<'a> {
                 "CAPABILITY_AUTO_EXPAND",
                 "--template-file",
             ])
-            .arg(&packaged);
+            .arg(packaged);
         if !parameters.is_empty() {
             deploy
                 .arg("--parameter-overrides")
                 .args(parameters.iter().map(|(key, value)| format!("{key}={value}")));
         }
-        let advice = "check the template and what was given with --parameter";
-        if let Err(error) = self
-            .group
-            .run("deploying infra/template.yaml", advice, deploy, &log)
-            .await
-        {
-            // The reason is in the stack's events, not in what `deploy` prints.
-            let query = "StackEvents[?ResourceStatusReason].[LogicalResourceId, ResourceStatusReason]";
-            let events = [
-                "cloudformation",
-                "describe-stack-events",
-                "--stack-name",
-                STACK,
-                "--query",
-                query,
-            ];
-            let reasons = self.output("reading the stack's events", &events, &log).await;
-            return Err(match (error, reasons) {
-                (
-                    Error::Failed {
-                        what,
-                        status,
-                        next,
-                        tail,
-                    },
-                    Ok(reasons),
-                ) => Error::Failed {
+        deploy
+    }
+
+    /// The error of a failed `deploy` with the reason, which is in the stack's events, not in what `deploy` prints.
+    async fn with_reasons(&self, error: Error, log: &Path) -> Error {
+        let query = "StackEvents[?ResourceStatusReason].[LogicalResourceId, ResourceStatusReason]";
+        let events = [
+            "cloudformation",
+            "describe-stack-events",
+            "--stack-name",
+            STACK,
+            "--query",
+            query,
+        ];
+        let reasons = self.output("reading the stack's events", &events, log).await;
+        match (error, reasons) {
+            (
+                Error::Failed {
                     what,
                     status,
                     next,
-                    tail: format!("{tail}\n{reasons}"),
+                    tail,
                 },
-                (error, _) => error,
-            });
+                Ok(reasons),
+            ) => Error::Failed {
+                what,
+                status,
+                next,
+                tail: format!("{tail}\n{reasons}"),
+            },
+            (error, _) => error,
         }
-        self.outputs(&log).await
     }
 
     async fn outputs(&self, log: &Path) -> Result<Outputs, Error> {

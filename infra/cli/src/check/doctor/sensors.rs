@@ -169,10 +169,7 @@ impl Examination {
         Ok(sensors.collect())
     }
 
-    /// The filter exists and accepts packets in both directions: one without rules mirrors nothing (VPC Traffic
-    /// Mirroring guide, "Traffic mirror filters"). Nor is DNS to Amazon's resolver mirrored by rules alone (EC2 API
-    /// reference, `ModifyTrafficMirrorFilterNetworkServices`:
-    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyTrafficMirrorFilterNetworkServices.html>).
+    /// The filter exists and accepts packets in both directions, and DNS to Amazon's resolver.
     pub(super) async fn filter(&mut self) -> Result<(), Error> {
         const CHECK: &str = "filter";
         let Some(id) = self.settings.filter.clone() else {
@@ -206,20 +203,44 @@ impl Examination {
             self.problem(CHECK, id.as_str(), words, fix);
             return Ok(());
         };
-        let mut good = true;
-        if !filter
+        let accepts_dns = self.accepts_dns(id.as_str(), filter);
+        let accepts_packets = self.accepts_both_directions(id.as_str(), filter);
+        if accepts_dns && accepts_packets {
+            self.ok(
+                CHECK,
+                id.as_str(),
+                "it accepts packets in both directions, and DNS to the VPC's own resolver",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether it accepts DNS to Amazon's resolver, which is not mirrored by rules alone (EC2 API reference,
+    /// `ModifyTrafficMirrorFilterNetworkServices`:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyTrafficMirrorFilterNetworkServices.html>).
+    fn accepts_dns(&mut self, id: &str, filter: &TrafficMirrorFilter) -> bool {
+        const CHECK: &str = "filter";
+        if filter
             .network_services()
             .contains(&TrafficMirrorNetworkService::AmazonDns)
         {
-            good = false;
-            let words = "it does not have the network service amazon-dns: what is asked of the VPC's own DNS resolver, and \
-                         its answers, are not mirrored";
-            let fix = format!(
-                "aws ec2 modify-traffic-mirror-filter-network-services --traffic-mirror-filter-id {id} \
-                 --add-network-services amazon-dns"
-            );
-            self.problem(CHECK, id.as_str(), words, fix);
+            return true;
         }
+        let words = "it does not have the network service amazon-dns: what is asked of the VPC's own DNS resolver, and \
+                     its answers, are not mirrored";
+        let fix = format!(
+            "aws ec2 modify-traffic-mirror-filter-network-services --traffic-mirror-filter-id {id} \
+             --add-network-services amazon-dns"
+        );
+        self.problem(CHECK, id, words, fix);
+        false
+    }
+
+    /// Whether it has a rule that accepts in each direction: a filter without rules mirrors nothing (VPC Traffic Mirroring
+    /// guide, "Traffic mirror filters").
+    fn accepts_both_directions(&mut self, id: &str, filter: &TrafficMirrorFilter) -> bool {
+        const CHECK: &str = "filter";
+        let mut good = true;
         for (direction, rules) in [
             ("ingress", filter.ingress_filter_rules()),
             ("egress", filter.egress_filter_rules()),
@@ -235,16 +256,9 @@ impl Examination {
                  {direction} --rule-number {number} --rule-action accept --source-cidr-block 0.0.0.0/0 \
                  --destination-cidr-block 0.0.0.0/0"
             );
-            self.problem(CHECK, id.as_str(), words, fix);
+            self.problem(CHECK, id, words, fix);
         }
-        if good {
-            self.ok(
-                CHECK,
-                id.as_str(),
-                "it accepts packets in both directions, and DNS to the VPC's own resolver",
-            );
-        }
-        Ok(())
+        good
     }
 
     /// The security groups of the sensors' interfaces let mirrored packets in from somewhere. Whether from a certain
@@ -262,6 +276,26 @@ impl Examination {
         let Some(groups) = self.given(CHECK, answer)? else {
             return Ok(());
         };
+        let closed = self.closed(sensors, &groups);
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let endpoints: Vec<&NetworkInterface> = closed.iter().map(|(_, endpoint)| *endpoint).collect();
+        let world = self.around(sensors, running, &endpoints).await?;
+        for (subject, endpoint) in closed {
+            self.endpoint_is_closed(subject, endpoint, &world);
+        }
+        Ok(())
+    }
+
+    /// The sensors' interfaces whose security groups let no mirrored packet in, each with the subject of its finding.
+    /// The findings about all other sensors are made here.
+    fn closed<'a>(
+        &mut self,
+        sensors: &'a [Sensor],
+        groups: &HashMap<String, SecurityGroup>,
+    ) -> Vec<(String, &'a NetworkInterface)> {
+        const CHECK: &str = "endpoint";
         let mut closed = Vec::new();
         for sensor in sensors.iter().filter(|sensor| sensor.looked_at) {
             let Some(interface) = &sensor.target.network_interface_id else {
@@ -277,7 +311,7 @@ impl Examination {
                 self.unverified(CHECK, &subject, words, fix);
                 continue;
             };
-            match admitted(endpoint, &groups) {
+            match admitted(endpoint, groups) {
                 Ok(from) if !from.is_empty() => {
                     let words = format!(
                         "its security groups let UDP {MIRROR_PORT} in from {}",
@@ -293,37 +327,35 @@ impl Examination {
                 }
             }
         }
-        if closed.is_empty() {
-            return Ok(());
-        }
-        let endpoints: Vec<&NetworkInterface> = closed.iter().map(|(_, endpoint)| *endpoint).collect();
-        let world = self.around(sensors, running, &endpoints).await?;
-        for (subject, endpoint) in closed {
-            let Some(group) = endpoint.groups.first() else {
-                let fix = format!(
-                    "give it one that lets in UDP {MIRROR_PORT}, in place of GROUP: aws ec2 \
-                     modify-network-interface-attribute --network-interface-id {} --groups GROUP",
-                    endpoint.network_interface_id
-                );
-                self.problem(CHECK, subject, "it has no security group: nothing gets in", fix);
-                continue;
-            };
-            let words =
-                format!("its security groups let no UDP {MIRROR_PORT} in: it receives no mirrored packet");
-            let ranges = remedy::sources(&world, &[endpoint], self.settings.local_zone_only);
-            let fix = Some(ranges)
-                .filter(|ranges| ranges.len() <= RULES)
-                .and_then(|ranges| remedy::open_group(&group.group_id, &ranges, &[]))
-                .unwrap_or_else(|| {
-                    format!(
-                        "let in the ranges of what is to be mirrored, in place of CIDR: aws ec2 \
-                         authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr CIDR",
-                        group.group_id
-                    )
-                });
-            self.problem(CHECK, subject, words, fix);
-        }
-        Ok(())
+        closed
+    }
+
+    /// The finding about an interface whose security groups let no mirrored packet in, with the command that opens one.
+    fn endpoint_is_closed(&mut self, subject: String, endpoint: &NetworkInterface, world: &Snapshot) {
+        const CHECK: &str = "endpoint";
+        let Some(group) = endpoint.groups.first() else {
+            let fix = format!(
+                "give it one that lets in UDP {MIRROR_PORT}, in place of GROUP: aws ec2 \
+                 modify-network-interface-attribute --network-interface-id {} --groups GROUP",
+                endpoint.network_interface_id
+            );
+            self.problem(CHECK, subject, "it has no security group: nothing gets in", fix);
+            return;
+        };
+        let words =
+            format!("its security groups let no UDP {MIRROR_PORT} in: it receives no mirrored packet");
+        let ranges = remedy::sources(world, &[endpoint], self.settings.local_zone_only);
+        let fix = Some(ranges)
+            .filter(|ranges| ranges.len() <= RULES)
+            .and_then(|ranges| remedy::open_group(&group.group_id, &ranges, &[]))
+            .unwrap_or_else(|| {
+                format!(
+                    "let in the ranges of what is to be mirrored, in place of CIDR: aws ec2 \
+                     authorize-security-group-ingress --group-id {} --protocol udp --port {MIRROR_PORT} --cidr CIDR",
+                    group.group_id
+                )
+            });
+        self.problem(CHECK, subject, words, fix);
     }
 
     /// What can reach these interfaces: it makes the command that lets it in.

@@ -434,89 +434,126 @@ fn zone_picture(zone: &str, curve: &Curve, history: &History, top: u64, room: Op
 }
 
 fn matrix(report: &Report) -> Markup {
-    let zones: Vec<&String> = report.matrix.keys().collect();
-    let own: BTreeMap<&str, &Sensor> = report
-        .overview
-        .sensors
-        .iter()
-        .map(|sensor| (sensor.target_id.as_str(), sensor))
-        .collect();
-    let mut targets: Vec<&str> = report
-        .overview
-        .sensors
-        .iter()
-        .map(|sensor| sensor.target_id.as_str())
-        .collect();
-    let others: BTreeSet<&str> = report
-        .matrix
-        .values()
-        .flat_map(|of_zone| of_zone.keys().map(String::as_str))
-        .filter(|target| !own.contains_key(target))
-        .collect();
-    targets.extend(others);
-    let of = |zone: &str, target: &str| {
-        report
+    Matrix::new(report).as_table()
+}
+
+/// How many interfaces of each zone are mirrored to each sensor.
+struct Matrix<'a> {
+    report: &'a Report,
+    zones: Vec<&'a String>,
+    /// The deployment's own sensors, by target.
+    own: BTreeMap<&'a str, &'a Sensor>,
+    /// The targets of its own sensors, then all others to which an interface is mirrored.
+    targets: Vec<&'a str>,
+    /// The largest number of all.
+    largest: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn new(report: &'a Report) -> Self {
+        let own: BTreeMap<&str, &Sensor> = report
+            .overview
+            .sensors
+            .iter()
+            .map(|sensor| (sensor.target_id.as_str(), sensor))
+            .collect();
+        let mut targets: Vec<&str> = report
+            .overview
+            .sensors
+            .iter()
+            .map(|sensor| sensor.target_id.as_str())
+            .collect();
+        let others: BTreeSet<&str> = report
+            .matrix
+            .values()
+            .flat_map(|of_zone| of_zone.keys().map(String::as_str))
+            .filter(|target| !own.contains_key(target))
+            .collect();
+        targets.extend(others);
+        let largest = report
+            .matrix
+            .values()
+            .flat_map(BTreeMap::values)
+            .max()
+            .copied()
+            .unwrap_or_default();
+        Self {
+            report,
+            zones: report.matrix.keys().collect(),
+            own,
+            targets,
+            largest,
+        }
+    }
+
+    fn as_table(&self) -> Markup {
+        if self.zones.is_empty() || self.targets.is_empty() {
+            return html! { p { "No interface runs, or there is no sensor." } };
+        }
+        html! {
+            (table("matrix", "How many interfaces of each zone are mirrored to each sensor. Framed: the sensor's own zone; \
+                AWS charges for traffic from another.", &html! {
+                thead { tr {
+                    (column("sensor")) (column("in"))
+                    @for zone in &self.zones { (figures(&zone_name(zone))) }
+                    (figures("all"))
+                } }
+                tbody { @for target in &self.targets { (self.of_target(target)) } }
+                tfoot { (self.of_zones()) }
+            }))
+        }
+    }
+
+    /// The row of a target.
+    fn of_target(&self, target: &str) -> Markup {
+        html! {
+            tr {
+                th scope="row" { code { (printable(target)) } }
+                td {
+                    @match self.own.get(target) {
+                        Some(sensor) => (zone_name(&sensor.zones.join(", "))),
+                        None => "not one of ours",
+                    }
+                }
+                @for zone in &self.zones {
+                    @let number = self.mirrored(zone, target);
+                    @let is_own = self.own.get(target).is_some_and(|sensor| sensor.zones.contains(zone));
+                    td.n.(heat(number, self.largest)).own[is_own] { (count(number)) }
+                }
+                td.n { (count(self.zones.iter().map(|zone| self.mirrored(zone, target)).sum())) }
+            }
+        }
+    }
+
+    /// How many interfaces of a zone are mirrored to a target.
+    fn mirrored(&self, zone: &str, target: &str) -> usize {
+        self.report
             .matrix
             .get(zone)
             .and_then(|zone| zone.get(target))
             .copied()
             .unwrap_or_default()
-    };
-    let largest = report
-        .matrix
-        .values()
-        .flat_map(BTreeMap::values)
-        .max()
-        .copied()
-        .unwrap_or_default();
-    if zones.is_empty() || targets.is_empty() {
-        return html! { p { "No interface runs, or there is no sensor." } };
     }
-    html! {
-        (table("matrix", "How many interfaces of each zone are mirrored to each sensor. Framed: the sensor's own zone; \
-            AWS charges for traffic from another.", &html! {
-            thead { tr {
-                (column("sensor")) (column("in"))
-                @for zone in &zones { (figures(&zone_name(zone))) }
-                (figures("all"))
-            } }
-            tbody {
-                @for target in &targets {
-                    tr {
-                        th scope="row" { code { (printable(target)) } }
-                        td {
-                            @match own.get(target) {
-                                Some(sensor) => (zone_name(&sensor.zones.join(", "))),
-                                None => "not one of ours",
-                            }
-                        }
-                        @for zone in &zones {
-                            @let number = of(zone, target);
-                            @let is_own = own.get(target).is_some_and(|sensor| sensor.zones.contains(zone));
-                            td.n.(heat(number, largest)).own[is_own] { (count(number)) }
-                        }
-                        td.n { (count(zones.iter().map(|zone| of(zone, target)).sum())) }
-                    }
+
+    /// The rows below: how many interfaces of each zone are mirrored, are not, and run.
+    fn of_zones(&self) -> Markup {
+        html! {
+            @for (name, states) in [
+                ("mirrored", &[Coverage::Mirrored][..]),
+                ("not mirrored", &[Coverage::Uncovered][..]),
+                ("running interfaces", &Coverage::ALL[..]),
+            ] {
+                @let in_zone = |zone: Option<&String>| self.report.overview.interfaces.iter().filter(|interface| {
+                    states.contains(&interface.state) && zone.is_none_or(|zone| *zone == interface.zone)
+                }).count();
+                tr {
+                    th scope="row" { (name) }
+                    td {}
+                    @for zone in &self.zones { td.n { (count(in_zone(Some(zone)))) } }
+                    td.n { (count(in_zone(None))) }
                 }
             }
-            tfoot {
-                @for (name, states) in [
-                    ("mirrored", &[Coverage::Mirrored][..]),
-                    ("not mirrored", &[Coverage::Uncovered][..]),
-                    ("running interfaces", &Coverage::ALL[..]),
-                ] {
-                    @let in_zone = |zone: Option<&String>| report.overview.interfaces.iter().filter(|interface| {
-                        states.contains(&interface.state) && zone.is_none_or(|zone| *zone == interface.zone)
-                    }).count();
-                    tr {
-                        th scope="row" { (name) }
-                        td {}
-                        @for zone in &zones { td.n { (count(in_zone(Some(zone)))) } }
-                        td.n { (count(in_zone(None))) }
-                    }
-                }
-            }
-        }))
+        }
     }
 }
 
