@@ -5,32 +5,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::explain::{Question, gather, source, targets};
-use crate::snapshot::Snapshot;
-use crate::{
-    InboundRules, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
-    load_balancer_description, route_prefix_lists_to_read,
-};
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::ids::InterfaceId;
 use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
 use mirrorstep_core::pipeline::{Candidacy, RejectedBy};
+
+use crate::explain::{Question, gather, source, targets};
+use crate::snapshot::Snapshot;
+use crate::{
+    InboundRules, VisibleTarget, filter_network_acls, filter_routes, filter_security_groups,
+    route_prefix_lists_to_read,
+};
+
+pub use crate::snapshot::{load_balancer_descriptions, target_interfaces};
 
 /// The Gateway Load Balancer endpoints among the targets.
 pub fn vpc_endpoints(snapshot: &Snapshot) -> BTreeSet<String> {
     let targets = snapshot.traffic_mirror_targets.iter();
     targets
         .filter_map(|target| target.gateway_load_balancer_endpoint_id.clone())
-        .collect()
-}
-
-/// The interfaces of the targets that are known by id: those of load balancers are not.
-pub fn target_interfaces(snapshot: &Snapshot) -> BTreeSet<String> {
-    let targets = snapshot.traffic_mirror_targets.iter();
-    let gateways = snapshot.vpc_endpoints.iter();
-    targets
-        .filter_map(|target| target.network_interface_id.clone())
-        .chain(gateways.flat_map(|endpoint| endpoint.network_interface_ids.clone()))
         .collect()
 }
 
@@ -42,12 +35,6 @@ pub fn sensor_instances(snapshot: &Snapshot) -> BTreeSet<String> {
         .filter(|interface| targets.contains(&interface.network_interface_id))
         .filter_map(|interface| interface.attachment.as_ref()?.instance_id.clone())
         .collect()
-}
-
-/// The descriptions by which the interfaces of the load balancers among the targets are found.
-pub fn load_balancer_descriptions(snapshot: &Snapshot) -> BTreeSet<String> {
-    let targets = snapshot.traffic_mirror_targets.iter();
-    targets.filter_map(load_balancer_description).collect()
 }
 
 /// The security groups of the targets' interfaces. Of a source's groups, membership decides and not what they say.

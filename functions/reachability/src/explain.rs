@@ -15,11 +15,6 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use serde::Serialize;
-
-use crate::remedy;
-use crate::snapshot::Snapshot;
-use crate::{GatherSettings, VisibleTarget};
 use mirrorstep_core::assignment::{SensorLoad, least_loaded};
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::ids::{InstanceId, InterfaceId, TargetId};
@@ -27,6 +22,11 @@ use mirrorstep_core::network::{
     Instance, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
 };
 use mirrorstep_core::pipeline::{Candidacy, Choice, LeftOut, MirrorRequest, RejectedBy, Rejection};
+use serde::Serialize;
+
+use crate::remedy;
+use crate::snapshot::Snapshot;
+use crate::{GatherSettings, VisibleTarget};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,17 +4,17 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
-
-use super::choices::of_kind;
-use super::{
-    Advisories, Finding, add_new, choices, consent_verdict, sensors, together, type_verdict, with_own,
-};
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::ids::TargetId;
 use mirrorstep_core::network::{Attachment, Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 use mirrorstep_core::pipeline::{
     Candidacy, Candidate, ChoiceKind, Endpoint, LeftOut, MirrorRequest, Outcome, RejectedBy, Rejection,
     Source, TargetKind,
+};
+
+use super::choices::of_kind;
+use super::{
+    Advisories, Finding, add_new, choices, consent_verdict, sensors, together, type_verdict, with_own,
 };
 
 /// A target as it is configured, and what EC2 shows of it.

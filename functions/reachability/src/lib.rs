@@ -33,7 +33,6 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::ids::TargetId;
 use mirrorstep_core::pipeline::{

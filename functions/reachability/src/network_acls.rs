@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-
-use super::{Advisories, Finding, MIRROR_PORT, Protocol, Rule, Truth, apply, holds, range};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{NetworkAcl, NetworkAclEntry};
 use mirrorstep_core::pipeline::{Candidacy, RejectedBy, Source};
+
+use super::{Advisories, Finding, MIRROR_PORT, Protocol, Rule, Truth, apply, holds, range};
 
 pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::NetworkAcl,

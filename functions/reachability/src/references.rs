@@ -7,9 +7,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Advisories, kept, security_groups, settled};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{ByReference, Candidacy, Loss, RejectedBy};
+
+use super::{Advisories, kept, security_groups, settled};
 
 /// Whether the route that decides about an address leads through a middlebox, in words.
 #[derive(Debug)]

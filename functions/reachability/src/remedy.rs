@@ -8,14 +8,13 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-
-use crate::collect::{load_balancer_descriptions, target_interfaces};
-use crate::snapshot::{Snapshot, Subnet};
-use crate::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::ids::{InstanceId, InterfaceId, TargetId};
 use mirrorstep_core::network::{IpPermission, NetworkAcl, NetworkInterface, SecurityGroup};
 use mirrorstep_core::pipeline::{Candidacy, Candidate, Endpoint, MirrorRequest, Source, TargetKind};
+
+use crate::snapshot::{Snapshot, Subnet, load_balancer_descriptions, target_interfaces};
+use crate::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
 
 /// The last number that an entry of a network ACL can have; 32767 is the default deny (EC2 API reference,
 /// `CreateNetworkAclEntry`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>).

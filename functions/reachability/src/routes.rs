@@ -11,12 +11,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
-
-use super::references::{self, Through};
-use super::{Finding, Rule, Truth, apply, is_neighbour, range};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{PrefixListEntry, Route, RouteTable};
 use mirrorstep_core::pipeline::{Candidacy, Candidate, Endpoint, RejectedBy, Source};
+
+use super::references::{self, Through};
+use super::{Finding, Rule, Truth, apply, is_neighbour, range};
 
 pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::Route,

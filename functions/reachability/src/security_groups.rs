@@ -10,13 +10,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Display, Formatter};
 
 use ipnet::{IpNet, Ipv4Net};
-
-use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds, is_neighbour, range};
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::network::{
     GroupIdentifier, IpPermission, IpRange, NetworkInterface, PrefixListEntry, SecurityGroup, UserIdGroupPair,
 };
 use mirrorstep_core::pipeline::{ByReference, Candidacy, Endpoint, RejectedBy, Source, TargetKind};
+
+use super::{Finding, MIRROR_PORT, Protocol, Rule, Truth, add_new, apply, cidr_holds, is_neighbour, range};
 
 pub(super) const RULE: Rule = Rule {
     stage: RejectedBy::SecurityGroup,

@@ -3,8 +3,9 @@
 //! EC2 takes a session to such a target or refuses it (`InvalidTrafficMirrorTarget`), and in neither case does anybody
 //! hear. What EC2 does not show is no reason here: a member that is left out, or an instance that was not asked for.
 
-use super::Finding;
 use mirrorstep_core::network::{Instance, NetworkInterface, VpcEndpoint};
+
+use super::Finding;
 
 /// The reason why a target is rejected whose every endpoint is down.
 pub(super) const DOWN: &str = "EC2 shows that it cannot receive anything now";

@@ -8,16 +8,16 @@
 //!
 //! It is written as it is read: what a rule uses, in the same shape, without the members that are empty.
 
+use std::collections::BTreeSet;
 use std::collections::{BTreeMap, HashMap};
-
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
 
 use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorSession,
     TrafficMirrorTarget, VpcEndpoint,
 };
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// The world as the AWS CLI prints it, as far as a verdict rests on it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -464,6 +464,22 @@ fn prefix_list_entries(
             Ok((id, object(&place, &value)?))
         })
         .collect()
+}
+
+/// The interfaces of the targets that are known by id: those of load balancers are not.
+pub fn target_interfaces(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = snapshot.traffic_mirror_targets.iter();
+    let gateways = snapshot.vpc_endpoints.iter();
+    targets
+        .filter_map(|target| target.network_interface_id.clone())
+        .chain(gateways.flat_map(|endpoint| endpoint.network_interface_ids.clone()))
+        .collect()
+}
+
+/// The descriptions by which the interfaces of the load balancers among the targets are found.
+pub fn load_balancer_descriptions(snapshot: &Snapshot) -> BTreeSet<String> {
+    let targets = snapshot.traffic_mirror_targets.iter();
+    targets.filter_map(crate::load_balancer_description).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::VisibleTarget;
 use mirrorstep_core::ids::TargetId;
 use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
+
+use super::VisibleTarget;
 
 /// The targets of `configured` in that order, each with what is visible of it: also those of which nothing is.
 ///

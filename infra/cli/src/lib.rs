@@ -17,15 +17,16 @@ pub mod watch;
 
 use std::process::ExitCode;
 
-use act::{moves, reconcile, replay, trigger};
-use check::{doctor, explain, snapshot};
 use clap::CommandFactory as _;
-use cli::{Cli, Command, LedgerCommand, StackOptions};
-use error::Error;
-use investigate::{audit, history};
 use local_stack::stack::Workshop;
 use terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
+
+use act::{moves, reconcile, replay, trigger};
+use check::{doctor, explain, snapshot};
+use cli::{Cli, Command, LedgerCommand, StackOptions};
+use error::Error;
+use investigate::{audit, history};
 use try_out::{demo, local};
 use watch::{report, senseless, status, verify};
 

@@ -10,41 +10,18 @@ mod security_groups;
 mod tags;
 mod vpcs;
 
-pub(crate) use instances::reservations;
-pub(crate) use tags::check_tags;
-
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use crate::context::Context;
 use crate::describe::not_found;
 use crate::error::ApiError;
-use crate::history::{Horizon, Table};
+use crate::history::Table;
 use crate::model::Row;
 use crate::query::Params;
 use crate::refusals;
-use crate::world::World;
-
-/// What an action works on and with.
-pub(crate) struct Context<'a> {
-    pub(crate) world: &'a mut World,
-    pub(crate) now: Instant,
-    /// Up to when changes are visible to describes.
-    pub(crate) horizon: Horizon,
-    /// The same for the interfaces that `DescribeInstances` shows.
-    pub(crate) interfaces_horizon: Horizon,
-    /// How long an interface is `attaching` or `detaching`.
-    pub(crate) attaching: Duration,
-    /// Whether describes must be paginated.
-    pub(crate) large_account: bool,
-    /// Now, as EC2 writes times.
-    pub(crate) time: String,
-    pub(crate) account: &'a str,
-    pub(crate) region: &'a str,
-}
 
 type Answer = Result<Value, ApiError>;
 type Action = fn(&mut Context<'_>, &Params) -> Answer;

@@ -1,13 +1,13 @@
 //! What every `Describe…` does alike: IDs, filters, pages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::actions::Context;
+use crate::context::Context;
 use crate::error::ApiError;
 use crate::history::{Horizon, Table};
-use crate::model::{Row, Values};
+use crate::model::{Instance, NetworkInterface, Row, Values};
 use crate::query::Params;
 use crate::refusals;
 
@@ -331,6 +331,53 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Instances as `DescribeInstances` and snapshots show them: within their reservations.
+pub(crate) fn reservations<'a>(
+    instances: impl Iterator<Item = (&'a Instance, &'a [&'a NetworkInterface])>,
+) -> Vec<Value> {
+    let mut reservations: BTreeMap<&str, (&str, Vec<Value>)> = BTreeMap::new();
+    for (instance, interfaces) in instances {
+        reservations
+            .entry(&instance.reservation_id)
+            .or_insert_with(|| (&instance.owner_id, Vec::new()))
+            .1
+            .push(shown_instance(instance, interfaces));
+    }
+    reservations
+        .into_iter()
+        .map(|(id, (owner_id, instances))| {
+            serde_json::json!({"ReservationId": id, "OwnerId": owner_id, "Groups": [], "Instances": instances})
+        })
+        .collect()
+}
+
+/// An instance with its interfaces, which show less within it than by themselves.
+pub(crate) fn shown_instance(instance: &Instance, interfaces: &[&NetworkInterface]) -> Value {
+    let mut shown = json(instance);
+    if let Some(primary) = interfaces.first() {
+        shown["SourceDestCheck"] = serde_json::json!(primary.source_dest_check);
+    }
+    let interfaces = interfaces
+        .iter()
+        .map(|interface| {
+            let mut members = match json(interface) {
+                Value::Object(members) => members,
+                _ => Map::new(),
+            };
+            for absent in ["TagSet", "AvailabilityZone", "RequesterId", "RequesterManaged"] {
+                members.shift_remove(absent);
+            }
+            if let Some(Value::Object(attachment)) = members.get_mut("Attachment") {
+                attachment.shift_remove("InstanceId");
+                attachment.shift_remove("InstanceOwnerId");
+            }
+            Value::Object(members)
+        })
+        .collect();
+    shown["NetworkInterfaces"] = Value::Array(interfaces);
+    shown
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@
 
 mod actions;
 mod connector;
+mod context;
 mod describe;
 mod error;
 mod faults;
 mod history;
 mod model;
+mod options;
 mod publisher;
 mod query;
 mod refusals;
@@ -27,8 +29,9 @@ mod xml;
 
 pub use actions::actions;
 pub use faults::{Fault, FaultRule};
+pub use options::{Options, Throttle};
 pub use publisher::publish;
 pub use server::serve;
-pub use sim::{Call, Calls, Ec2Sim, Options, Response, Throttle};
+pub use sim::{Call, Calls, Ec2Sim, Response};
 pub use snapshot::SnapshotError;
 pub use world::StateChange;

@@ -121,7 +121,7 @@ impl Params {
                 tags.extend(specification.tags("Tag")?);
             }
         }
-        crate::actions::check_tags(&tags)?;
+        check_tags(&tags)?;
         Ok(tags)
     }
 
@@ -130,6 +130,45 @@ impl Params {
             .range(prefix.to_owned()..)
             .take_while(move |(name, _)| name.starts_with(prefix))
             .map(move |(name, value)| (&name[prefix.len()..], value.as_str()))
+    }
+}
+
+/// An object has up to 50 tags ("Tag restrictions" in the user guide).
+pub(crate) const MOST_TAGS: usize = 50;
+
+pub(crate) fn too_many() -> ApiError {
+    ApiError::new(
+        "TagLimitExceeded",
+        format!("The maximum number of tags for a resource is {MOST_TAGS}"),
+    )
+}
+
+/// Refuses tags that no object can have.
+pub(crate) fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
+    for tag in tags {
+        if tag.key.starts_with("aws:") {
+            return Err(ApiError::invalid(format!(
+                "Value ( {} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use",
+                tag.key
+            )));
+        }
+        if tag.key.chars().count() > 127 || tag.value.chars().count() > 256 {
+            return Err(ApiError::invalid(format!(
+                "Tag {} is too long: a key has at most 127 characters, a value at most 256",
+                tag.key
+            )));
+        }
+        if tags.iter().filter(|other| other.key == tag.key).count() > 1 {
+            return Err(ApiError::invalid(format!(
+                "Duplicate tag key '{}' specified.",
+                tag.key
+            )));
+        }
+    }
+    if tags.len() > MOST_TAGS {
+        Err(too_many())
+    } else {
+        Ok(())
     }
 }
 

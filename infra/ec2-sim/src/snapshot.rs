@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::actions::reservations;
-use crate::describe::json as json_of;
+use crate::describe::{json as json_of, reservations};
 use crate::history::Table;
 use crate::model::{Instance, NetworkInterface, PrefixListEntry, Row, TrafficMirrorTarget};
 use crate::world::World;

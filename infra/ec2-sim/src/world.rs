@@ -15,8 +15,8 @@ use crate::model::{
     SecurityGroup, Subnet, TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget, Vpc, VpcEndpoint,
     address_key,
 };
+use crate::options::Options;
 use crate::query::Params;
-use crate::sim::Options;
 
 /// How long EC2 still shows an instance that was terminated ("usually within an hour", API reference,
 /// `TerminateInstances`).

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use terminal::Terminal;
 use tokio::process::Child;
 
 use crate::clients::{self, Clients};
 use crate::error::Error;
 use crate::options::{StackOptions, Throttle};
 use process::{Group, tail};
-use terminal::Terminal;
 use venv::Venv;
 
 /// How long a stand-in may take to come up. It takes two seconds on an idle machine.
@@ -248,7 +248,7 @@ async fn start_ec2_sim(
     binaries: &build::Binaries,
     events_endpoint: &str,
 ) -> Result<String, Error> {
-    let mut command = workshop.group.command(binaries.path("ec2-sim")?);
+    let mut command = workshop.group.command(binaries.path(build::EC2_SIM)?);
     command
         .args(["--port", "0", "--events-endpoint", events_endpoint])
         .args([

@@ -8,11 +8,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use mirrorstep_core::pipeline::{LeftOut, Outcome, Rejection};
 use serde::Deserialize;
 use serde_json::Value;
+use terminal::Terminal;
 
 use crate::error::Error;
 use crate::stack::Outputs;
 use crate::world::some;
-use terminal::Terminal;
 
 /// How long at least between two listings of the executions.
 const EVERY: Duration = Duration::from_millis(500);

@@ -8,13 +8,13 @@ use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use mirrorstep_ec2::PAGE;
 use serde_json::{Value, json};
+use terminal::Terminal;
 
 use crate::clients::{Clients, instance_arn};
 use crate::error::Error;
 use crate::options::{FleetOptions, StackOptions};
 use crate::scenario::Scenario;
 use crate::stack::{StandIns, http};
-use terminal::Terminal;
 
 /// How many instances one request starts.
 const START_AT_ONCE: usize = 100;

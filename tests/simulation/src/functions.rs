@@ -2,73 +2,20 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use mirrorstep_core::assignment::SensorLoad;
-use mirrorstep_core::pipeline::Candidacy;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use workflow::StateError;
 
-use crate::ledger::{Read, View};
+use crate::invocation::{INVOCATION, Invocation};
 use crate::plant::Plant;
 use crate::wire::Net;
 
 /// A function's time limit (`Globals` in `infra/template.yaml`).
 const TIMEOUT: Duration = Duration::from_mins(1);
-
-tokio::task_local! {
-    /// The invocation that a call to AWS is made by.
-    pub(crate) static INVOCATION: Arc<Invocation>;
-}
-
-/// One run of a function.
-#[derive(Debug, Default)]
-pub(crate) struct Invocation {
-    is_dead: AtomicBool,
-    view: Mutex<View>,
-}
-
-impl Invocation {
-    fn new(function: &str, payload: &Value) -> Self {
-        let mut view = View::default();
-        if function == "PickLeastLoaded" {
-            let candidacy =
-                Candidacy::deserialize(&payload["input"]).expect("the definition hands candidates on");
-            let candidates = candidacy.candidates.into_iter();
-            view.candidates = candidates
-                .map(|candidate| (candidate.target_id, candidate.local))
-                .collect();
-        }
-        Self {
-            is_dead: AtomicBool::new(false),
-            view: Mutex::new(view),
-        }
-    }
-
-    /// Ends the process.
-    pub(crate) fn kill(&self) {
-        self.is_dead.store(true, Ordering::Relaxed);
-    }
-
-    /// The function has learnt these loads, after so many commits.
-    pub(crate) fn read(&self, loads: Vec<SensorLoad>, after: u64) {
-        let mut view = self.view();
-        let read = loads
-            .into_iter()
-            .map(|load| (load.target_id.clone(), Read { load, after }));
-        view.loads.extend(read);
-    }
-
-    /// What the function knows.
-    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().expect("nobody panics with a view")
-    }
-}
 
 /// Runs a process to its end: what it comes to, or nothing where it dies at a call.
 pub(crate) async fn until_death<T>(invocation: Invocation, process: impl Future<Output = T>) -> Option<T> {
@@ -76,7 +23,7 @@ pub(crate) async fn until_death<T>(invocation: Invocation, process: impl Future<
     let mut run = pin!(INVOCATION.scope(Arc::clone(&invocation), process));
     poll_fn(|context| {
         let end = run.as_mut().poll(context);
-        if invocation.is_dead.load(Ordering::Relaxed) {
+        if invocation.is_dead() {
             return Poll::Ready(None);
         }
         end.map(Some)

@@ -15,6 +15,7 @@
 
 mod executions;
 mod functions;
+mod invocation;
 mod journal;
 mod ledger;
 mod operator;

@@ -15,7 +15,8 @@ use stage_tests::{Aws, TABLE};
 use terminal::Terminal;
 use tokio::task::JoinHandle;
 
-use crate::functions::{Invocation, until_death};
+use crate::functions::until_death;
+use crate::invocation::Invocation;
 use crate::journal::{Journal, Violation};
 
 /// Somebody with the command-line tool, who may do everything.

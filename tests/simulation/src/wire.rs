@@ -17,7 +17,7 @@ use stage_tests::dynamo::plain;
 use stage_tests::{Dynamo, DynamoFault, Wire};
 use tokio::time::{Instant, sleep};
 
-use crate::functions::{INVOCATION, Invocation};
+use crate::invocation::{INVOCATION, Invocation};
 use crate::journal::{Journal, Violation};
 use crate::ledger::{Book, Committed, Create};
 use crate::plant::Plant;

@@ -18,9 +18,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
-use jsonata::{Scope, json};
 use jsonata_core::value::{JMap, JValue};
 use serde_json::Value;
+
+use jsonata::{Scope, json};
 
 /// A definition as it is deployed in a partition, such as `aws`. Functions and state machines keep the names of their
 /// substitutions.

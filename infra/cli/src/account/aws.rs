@@ -13,10 +13,10 @@ use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::error::ServiceFailure;
 use mirrorstep_ec2::{DescribeError, Ec2};
+use terminal::for_shell;
 
 use crate::cli::AwsOptions;
 use crate::error::{Error, Failure};
-use terminal::for_shell;
 
 /// How long an answer may take before the call is made again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use local_stack::world::some;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
 use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
@@ -15,7 +16,6 @@ use mirrorstep_reachability::snapshot::Snapshot;
 
 use crate::account::aws::Account;
 use crate::error::Error;
-use local_stack::world::some;
 
 /// What a snapshot is to answer for.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_config::Region;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use local_stack::stack::Outputs;
 use mirrorstep_core::config::{
     Consent, Environment, FixedTags, Targets, UnverifiableTargets, local_zone_only,
 };
@@ -13,7 +14,6 @@ use crate::account::aws::{Account, Service, configure};
 use crate::account::step_functions::StepFunctions;
 use crate::cli::DeploymentOptions;
 use crate::error::Error;
-use local_stack::stack::Outputs;
 
 /// A deployed stack, and the clients of its account.
 #[derive(Debug)]

@@ -22,13 +22,13 @@ use mirrorstep_ledger::Ledger;
 use mirrorstep_reachability::explain::{Question, explain};
 use mirrorstep_reachability::snapshot::Snapshot;
 use serde_json::{Value, json};
+use terminal::{Terminal, print, printable};
 
 use crate::account::aws::{Account, Service};
 use crate::account::collect::{Wanted, collect};
 use crate::account::deployment::Deployment;
 use crate::cli::{DrainOptions, RebalanceOptions};
 use crate::error::{Error, Failure};
-use terminal::{Terminal, print, printable};
 
 /// Who is named in the ledger's events.
 const WHO: &str = "mirrorstep";

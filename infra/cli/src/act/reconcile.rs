@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Map, Value, json};
+use terminal::{Terminal, print, printable};
 
 use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
 use crate::account::step_functions::Call;
 use crate::cli::ReconcileOptions;
 use crate::error::Error;
-use terminal::{Terminal, print, printable};
 
 /// Between two looks at the execution.
 const EVERY: Duration = Duration::from_secs(1);

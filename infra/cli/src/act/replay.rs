@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use terminal::{Terminal, print};
 
 use crate::account::deployment::Deployment;
 use crate::act::trigger::Pace;
@@ -18,7 +19,6 @@ use crate::cli::ReplayOptions;
 use crate::error::Error;
 use crate::investigate::audit::counts;
 use crate::investigate::executions::Execution;
-use terminal::{Terminal, print};
 
 /// So many are replayed at a time.
 const AT_ONCE: usize = 10;

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use local_stack::world::some;
 use mirrorstep_core::network::Instance;
 use serde_json::json;
+use terminal::{Terminal, print};
 
 use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
 use crate::cli::TriggerOptions;
 use crate::error::{Error, Failure};
-use local_stack::world::some;
-use terminal::{Terminal, print};
 
 /// How many events one request takes (EventBridge API reference, `PutEvents`).
 const EVENTS_AT_ONCE: usize = 10;

@@ -15,15 +15,16 @@ use mirrorstep_core::config::{
     Consent, Environment, ExistingSessionPolicy, FixedTags, MAX_TARGET_IDS, SessionSettings, TagSelector,
     Targets, UnverifiableTargets, local_zone_only,
 };
+use mirrorstep_core::network::{Attachment, NetworkInterface};
 use mirrorstep_core::{FilterId, StageError, TargetId};
 use serde::Serialize;
+use terminal::for_shell;
+use terminal::{Terminal, print, printable, table};
 
 use crate::account::aws::{Account, configure, with_options};
 use crate::account::deployment::Deployment;
 use crate::cli::DoctorOptions;
 use crate::error::{Error, Failure};
-use terminal::for_shell;
-use terminal::{Terminal, print, printable, table};
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,6 +79,34 @@ struct Settings {
     local_zone_only: bool,
     consent: Consent,
     unverifiable: UnverifiableTargets,
+}
+
+/// An interface of a running instance that is to be mirrored.
+#[derive(Debug)]
+struct Running {
+    interface: String,
+    zone: String,
+    subnet: String,
+    vpc: String,
+    address: String,
+}
+
+impl Running {
+    /// The interface, as far as the way from it to a sensor hangs on it.
+    fn as_source(&self) -> NetworkInterface {
+        NetworkInterface {
+            network_interface_id: self.interface.clone(),
+            availability_zone: self.zone.clone(),
+            subnet_id: self.subnet.clone(),
+            vpc_id: self.vpc.clone(),
+            private_ip_address: self.address.clone(),
+            attachment: Some(Attachment {
+                instance_id: Some(String::new()),
+                ..Attachment::default()
+            }),
+            ..NetworkInterface::default()
+        }
+    }
 }
 
 /// An account, what is to hold there, and what has been found so far.

@@ -13,6 +13,7 @@ use mirrorstep_core::ids::MalformedId;
 use mirrorstep_core::{InterfaceId, TargetId};
 use mirrorstep_reachability::explain::{Explanation, Question, Verdict, explain};
 use mirrorstep_reachability::snapshot::Snapshot;
+use terminal::{Terminal, print, printable, table};
 
 use crate::account::aws::{Account, with_options};
 use crate::account::collect::{Wanted, collect};
@@ -20,7 +21,6 @@ use crate::account::deployment::Deployment;
 use crate::check::around;
 use crate::cli::{DeploymentOptions, ExplainOptions, Unverifiable};
 use crate::error::Error;
-use terminal::{Terminal, print, printable, table};
 
 /// Prints the answer. It ends well whatever the verdicts are.
 pub async fn run(options: &ExplainOptions, terminal: &Terminal) -> Result<ExitCode, Error> {

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use mirrorstep_core::TargetId;
 use mirrorstep_reachability::snapshot::Snapshot;
+use terminal::{Terminal, print};
 
 use crate::account::aws::Account;
 use crate::account::collect::{Wanted, collect};
 use crate::check::around;
 use crate::cli::SnapshotOptions;
 use crate::error::Error;
-use terminal::{Terminal, print};
 
 /// Prints the snapshot on standard output, and on standard error what can be asked of it.
 pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitCode, Error> {

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use terminal::for_shell;
 
 use super::AwsOptions;
-use terminal::for_shell;
 
 /// Which deployment of mirrorstep is meant, and how AWS is reached.
 #[derive(Debug, Clone, Args)]

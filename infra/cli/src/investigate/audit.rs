@@ -11,15 +11,15 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 use mirrorstep_core::{InstanceId, InterfaceId};
 use serde_json::{Value, json};
-
-pub(crate) use words::{end, in_numbers};
+use terminal::{Terminal, print};
 
 use crate::account::deployment::Deployment;
 use crate::cli::AuditOptions;
 use crate::error::Error;
 use crate::investigate::executions::cause::Cause;
 use crate::investigate::executions::{self, Execution, Listed, Listing, Machine, Wanted};
-use terminal::{Terminal, print};
+
+pub(crate) use words::{end, in_numbers};
 
 /// Runs the command. The exit code says whether something that is told has failed.
 pub async fn run(options: &AuditOptions, terminal: &Terminal) -> Result<ExitCode, Error> {

@@ -12,9 +12,8 @@ use aws_sdk_sfn::operation::get_execution_history::builders::GetExecutionHistory
 use aws_sdk_sfn::primitives::DateTime;
 use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, HistoryEventType};
 use jiff::Timestamp;
+use local_stack::stack::Outputs;
 use serde_json::{Value, json};
-
-pub use listing::{Listed, Listing, Wanted, describe_all, list, newest};
 
 use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
@@ -22,7 +21,8 @@ use crate::account::step_functions::Call;
 use crate::error::Error;
 use crate::investigate::advice::{Remedy, advice};
 use crate::investigate::executions::cause::Cause;
-use local_stack::stack::Outputs;
+
+pub use listing::{Listed, Listing, Wanted, describe_all, list, newest};
 
 /// So many are asked for at once: as many as Step Functions gives.
 const PAGE: i32 = 1000;

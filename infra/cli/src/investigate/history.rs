@@ -12,6 +12,7 @@ use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEve
 use mirrorstep_core::unreadable::Unreadable;
 use mirrorstep_ledger::Entry;
 use serde_json::{Value, json};
+use terminal::{Terminal, print, printable, table};
 
 use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
@@ -19,7 +20,6 @@ use crate::cli::HistoryOptions;
 use crate::error::Error;
 use crate::investigate::audit::{before, end};
 use crate::investigate::executions::{self, Execution, Machine, Wanted, short_name, to_the_second};
-use terminal::{Terminal, print, printable, table};
 
 /// Step Functions shows an execution for so long after its end.
 const SHOWN_FOR: Duration = Duration::from_hours(90 * 24);

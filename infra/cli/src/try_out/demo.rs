@@ -4,15 +4,16 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::account::aws::Account;
-use crate::cli::{DemoOptions, StackOptions};
-use crate::error::Error;
-use crate::watch::ledger;
 use local_stack::judgement::{Findings, Judgement, SessionView};
 use local_stack::stack::{StandIns, Workshop, http};
 use local_stack::watch;
 use local_stack::world::World;
 use terminal::Terminal;
+
+use crate::account::aws::Account;
+use crate::cli::{DemoOptions, StackOptions};
+use crate::error::Error;
+use crate::watch::ledger::{self, Session};
 
 /// How much longer than its lag EC2 may take to show what the ledger holds.
 const AGREES_WITHIN: Duration = Duration::from_secs(15);
@@ -62,14 +63,7 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
     let findings = Findings {
         sensors: &world.sensors,
         runs: &runs,
-        sessions: audit
-            .sessions
-            .iter()
-            .map(|session| SessionView {
-                interface_id: &session.interface_id,
-                target_id: &session.target_id,
-            })
-            .collect(),
+        sessions: audit.sessions.iter().map(view).collect(),
         loads: &audit.ledger.loads,
         disagreements: &audit.disagreements,
         expected: expected.filter(|_| !is_decided_otherwise(&options.stack)),
@@ -93,6 +87,13 @@ pub async fn run(options: &DemoOptions, workshop: &Workshop, terminal: &Terminal
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn view(session: &Session) -> SessionView<'_> {
+    SessionView {
+        interface_id: &session.interface_id,
+        target_id: &session.target_id,
+    }
 }
 
 /// Whether the command line changes what ought to come out.

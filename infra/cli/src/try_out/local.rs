@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use local_stack::stack::{Stack, StandIns, Workshop};
+use local_stack::world::World;
 use serde_json::json;
+use terminal::Terminal;
 
 use crate::cli::LocalOptions;
 use crate::error::Error;
-use local_stack::stack::{Stack, StandIns, Workshop};
-use local_stack::world::World;
-use terminal::Terminal;
 
 /// Brings the stack up, prints how to reach it, and stays until a signal ends it.
 pub async fn run(

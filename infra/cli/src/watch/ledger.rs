@@ -13,7 +13,6 @@ use mirrorstep_ledger::{Correction, Entry};
 
 use crate::account::aws::{Account, Service};
 use crate::error::Error;
-use crate::watch::unreadable::Recounted;
 
 /// What the ledger holds.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +27,19 @@ pub struct Ledger {
     pub unreadable: Vec<Unreadable>,
     /// The counters that could not be read once, and were counted anew.
     pub recounted: Vec<Recounted>,
+}
+
+/// A counter that could not be read and was counted anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recounted {
+    /// The correction's partition key.
+    pub pk: String,
+    /// Its sort key.
+    pub sk: String,
+    /// When, and to what.
+    pub correction: Correction,
+    /// What could not be read.
+    pub item: Unreadable,
 }
 
 /// A session in EC2.

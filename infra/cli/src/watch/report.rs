@@ -12,9 +12,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-pub use groups::{Failures, Reason};
-pub use history::{Curve, History, POINTS};
+use terminal::{Terminal, print};
 
 use crate::account::deployment::Deployment;
 use crate::cli::ReportOptions;
@@ -23,7 +21,9 @@ use crate::investigate::audit::before;
 use crate::investigate::executions::{self, Listing, Machine, Wanted};
 use crate::watch::ledger::Ledger;
 use crate::watch::overview::{Coverage, Overview, observe};
-use terminal::{Terminal, print};
+
+pub use groups::{Failures, Reason};
+pub use history::{Curve, History, POINTS};
 
 /// What a report says.
 #[derive(Debug, Clone)]

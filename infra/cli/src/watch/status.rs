@@ -3,12 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
+use terminal::{Terminal, print, printable, table};
+
 use crate::account::deployment::Deployment;
 use crate::cli::StatusOptions;
 use crate::error::Error;
 use crate::watch::overview::{Coverage, Overview, observe};
 use crate::watch::unreadable;
-use terminal::{Terminal, print, printable, table};
 
 /// How many interfaces are listed that are not mirrored. `--json` lists all.
 const LISTED: usize = 50;

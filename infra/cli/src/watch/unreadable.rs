@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::assignment::{Assignment, ImpossibleEvent, LedgerEvent, apply};
 use mirrorstep_core::unreadable::{StandsFor, Unreadable};
-use mirrorstep_ledger::{Correction, in_json};
+use mirrorstep_ledger::in_json;
 use serde::Serialize;
 use serde_json::{Value, json};
-
-use crate::watch::ledger::Ledger;
 use terminal::printable;
+
+use crate::watch::ledger::{Ledger, Recounted};
 
 /// So long it is told of a counter that `reconcile` has counted anew.
 const TOLD_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -50,19 +50,6 @@ impl Finding {
             None => format!("to mend it: {mend}"),
         }
     }
-}
-
-/// A counter that could not be read and was counted anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recounted {
-    /// The correction's partition key.
-    pub pk: String,
-    /// Its sort key.
-    pub sk: String,
-    /// When, and to what.
-    pub correction: Correction,
-    /// What could not be read.
-    pub item: Unreadable,
 }
 
 /// All of them, by key.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use terminal::{Terminal, print};
 
 use crate::account::deployment::Deployment;
 use crate::act::reconcile;
@@ -12,7 +13,6 @@ use crate::cli::VerifyOptions;
 use crate::error::Error;
 use crate::watch::ledger::{self, Audit};
 use crate::watch::unreadable::{self, Finding};
-use terminal::{Terminal, print};
 
 /// How late EC2 may be.
 const PATIENCE: Duration = Duration::from_secs(30);

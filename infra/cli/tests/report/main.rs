@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-use made_up::{Fleet, HOSTILE, empty};
 use mirrorstep::watch::report::Report;
 use serde_json::{Value, json};
 use venv::Venv;
+
+use made_up::{Fleet, HOSTILE, empty};
 
 /// Node.js, what it needs, and the browser: made once for all tests.
 struct Tools {

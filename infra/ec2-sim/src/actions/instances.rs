@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::interfaces::{self, NewInterface};
 use super::{Answer, Context, existing};
-use crate::describe::{Filters, Paging, candidates, is_tag_filter, json as json_of, listed, page};
+use crate::describe::{
+    Filters, Paging, candidates, is_tag_filter, listed, page, reservations, shown_instance,
+};
 use crate::error::ApiError;
 use crate::model::{
     Instance, InstanceState, NetworkInterface, Placement, Row, StateReason, Subnet, Tag, Values, many, shown,
@@ -486,51 +488,4 @@ impl<'a> View<'a> {
         }
         Some(shown(values.into_iter().flatten()))
     }
-}
-
-/// Instances as `DescribeInstances` and snapshots show them: within their reservations.
-pub(crate) fn reservations<'a>(
-    instances: impl Iterator<Item = (&'a Instance, &'a [&'a NetworkInterface])>,
-) -> Vec<Value> {
-    let mut reservations: BTreeMap<&str, (&str, Vec<Value>)> = BTreeMap::new();
-    for (instance, interfaces) in instances {
-        reservations
-            .entry(&instance.reservation_id)
-            .or_insert_with(|| (&instance.owner_id, Vec::new()))
-            .1
-            .push(shown_instance(instance, interfaces));
-    }
-    reservations
-        .into_iter()
-        .map(|(id, (owner_id, instances))| {
-            json!({"ReservationId": id, "OwnerId": owner_id, "Groups": [], "Instances": instances})
-        })
-        .collect()
-}
-
-/// An instance with its interfaces, which show less within it than by themselves.
-fn shown_instance(instance: &Instance, interfaces: &[&NetworkInterface]) -> Value {
-    let mut shown = json_of(instance);
-    if let Some(primary) = interfaces.first() {
-        shown["SourceDestCheck"] = json!(primary.source_dest_check);
-    }
-    let interfaces = interfaces
-        .iter()
-        .map(|interface| {
-            let mut members = match json_of(interface) {
-                Value::Object(members) => members,
-                _ => Map::new(),
-            };
-            for absent in ["TagSet", "AvailabilityZone", "RequesterId", "RequesterManaged"] {
-                members.shift_remove(absent);
-            }
-            if let Some(Value::Object(attachment)) = members.get_mut("Attachment") {
-                attachment.shift_remove("InstanceId");
-                attachment.shift_remove("InstanceOwnerId");
-            }
-            Value::Object(members)
-        })
-        .collect();
-    shown["NetworkInterfaces"] = Value::Array(interfaces);
-    shown
 }

@@ -7,11 +7,8 @@ use crate::describe::{Filters, Paging, listed, not_found, page};
 use crate::error::ApiError;
 use crate::history::{Horizon, Table};
 use crate::model::{Row, Tag};
-use crate::query::Params;
+use crate::query::{MOST_TAGS, Params, check_tags, too_many};
 use crate::world::World;
-
-/// An object has up to 50 tags ("Tag restrictions" in the user guide).
-const MOST_TAGS: usize = 50;
 
 /// Does the same for the table of every kind that has tags.
 macro_rules! each_table {
@@ -66,42 +63,6 @@ macro_rules! each_table {
             $do
         }
     }};
-}
-
-/// Refuses tags that no object can have.
-pub(crate) fn check_tags(tags: &[Tag]) -> Result<(), ApiError> {
-    for tag in tags {
-        if tag.key.starts_with("aws:") {
-            return Err(ApiError::invalid(format!(
-                "Value ( {} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use",
-                tag.key
-            )));
-        }
-        if tag.key.chars().count() > 127 || tag.value.chars().count() > 256 {
-            return Err(ApiError::invalid(format!(
-                "Tag {} is too long: a key has at most 127 characters, a value at most 256",
-                tag.key
-            )));
-        }
-        if tags.iter().filter(|other| other.key == tag.key).count() > 1 {
-            return Err(ApiError::invalid(format!(
-                "Duplicate tag key '{}' specified.",
-                tag.key
-            )));
-        }
-    }
-    if tags.len() > MOST_TAGS {
-        Err(too_many())
-    } else {
-        Ok(())
-    }
-}
-
-fn too_many() -> ApiError {
-    ApiError::new(
-        "TagLimitExceeded",
-        format!("The maximum number of tags for a resource is {MOST_TAGS}"),
-    )
 }
 
 fn set(tags: &mut Vec<Tag>, new: &[Tag]) {

@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use comfy_table::Table;
 use mirrorstep_core::pipeline::{Outcome, RejectedBy};
+use terminal::table;
 
 use super::{Fate, Findings, Judgement, outcome_name};
-use terminal::table;
 
 /// With more interfaces than this only those are listed that are not `created`.
 const LISTED: usize = 60;

@@ -39,13 +39,22 @@ struct Target {
     name: String,
 }
 
-/// Builds every binary of the workspace. The profile is the one of this program, and all of the workspace is
-/// asked for, so that Cargo settles on the same features as for the tests and compiles nothing twice.
+/// The template, in the checkout and where it is laid out.
+const TEMPLATE: &str = "infra/template.yaml";
+
+/// The binary of the workspace that is no function, and runs here too.
+pub(super) const EC2_SIM: &str = "ec2-sim";
+
+/// Builds the functions of the template and ec2-sim. The profile is the one of this program, and all of the workspace
+/// is selected, so that Cargo settles on the same features as for the tests and compiles nothing twice.
 pub(super) async fn binaries(project: &Path, group: &Group) -> Result<Binaries, Error> {
+    let template = read_template(project)?;
+    let binaries = template::functions(&template).into_iter().chain([EC2_SIM]);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = group
         .command(&cargo)
-        .args(["build", "--workspace", "--bins", "--profile", &profile()])
+        .args(["build", "--workspace", "--profile", &profile()])
+        .args(binaries.flat_map(|name| ["--bin", name]))
         .arg("--message-format=json-render-diagnostics")
         .current_dir(project)
         .stdout(Stdio::piped())
@@ -100,9 +109,8 @@ pub(super) async fn lay_out(
     binaries: &Binaries,
     group: &Group,
 ) -> Result<(), Error> {
-    let template_file = project.join("infra/template.yaml");
-    let template = std::fs::read_to_string(&template_file).map_err(Error::file("read", &template_file))?;
-    copy(&template_file, &dir.join("infra/template.yaml"))?;
+    let template = read_template(project)?;
+    copy(&project.join(TEMPLATE), &dir.join(TEMPLATE))?;
     let definitions = project.join("statemachine");
     for entry in std::fs::read_dir(&definitions).map_err(Error::file("read", &definitions))? {
         let entry = entry.map_err(Error::file("read", &definitions))?;
@@ -117,6 +125,11 @@ pub(super) async fn lay_out(
         }
     }
     Ok(())
+}
+
+fn read_template(project: &Path) -> Result<String, Error> {
+    let file = project.join(TEMPLATE);
+    std::fs::read_to_string(&file).map_err(Error::file("read", &file))
 }
 
 /// Copies a binary without its symbols, which makes it several times smaller. False where there is no `strip`.

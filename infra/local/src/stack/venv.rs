@@ -7,9 +7,10 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use terminal::Terminal;
+
 use super::process::{Group, not_runnable};
 use crate::error::Error;
-use terminal::Terminal;
 
 /// A virtual environment that is ready, and stays so while this is held.
 #[derive(Debug)]

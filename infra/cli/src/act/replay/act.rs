@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use terminal::Terminal;
 
 use super::{AT_ONCE, Replay, Way, plan};
 use crate::account::aws::{Service, one_line};
@@ -12,7 +13,6 @@ use crate::account::deployment::Deployment;
 use crate::account::step_functions::Call;
 use crate::error::{Error, Failure};
 use crate::investigate::executions::{self, Execution};
-use terminal::Terminal;
 
 /// Between two looks at an execution, at least.
 const EVERY: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use mirrorstep_core::{InstanceId, InterfaceId};
 use sha2::{Digest as _, Sha256};
+use terminal::Terminal;
 
 use super::{AT_ONCE, Replay, Way};
 use crate::account::deployment::Deployment;
@@ -15,7 +16,6 @@ use crate::error::Error;
 use crate::investigate::advice::Remedy;
 use crate::investigate::audit::before;
 use crate::investigate::executions::{self, Execution, LastState, Listed, Machine, Wanted};
-use terminal::Terminal;
 
 /// So long may an execution rest on what it saw of the network: the `TimeoutSeconds` of the definitions.
 const DECISION_HOLDS: SignedDuration = SignedDuration::from_hours(6);

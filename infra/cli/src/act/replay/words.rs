@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use terminal::printable;
+
 use super::{Replay, Way, plan};
 use crate::cli::ReplayOptions;
 use crate::investigate::audit::{end, in_numbers};
 use crate::investigate::executions::{Execution, short_name};
-use terminal::printable;
 
 /// An execution, what is done about it, and why.
 pub(super) fn plan(replay: &Replay) -> String {

@@ -7,15 +7,16 @@ use aws_sdk_ec2::types::{self as sdk, Instance, Reservation};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
-use mirrorstep_core::network::{Attachment, NetworkInterface, Tag, TrafficMirrorSession};
+use mirrorstep_core::network::{Tag, TrafficMirrorSession};
 use mirrorstep_ec2::PAGE;
 use mirrorstep_reachability::{consent_verdict, type_verdict};
+use terminal::for_shell;
 
+use super::Running;
 use super::sensors::{Sensor, only};
 use super::{Examination, tag_option};
 use crate::account::aws::Service;
 use crate::error::{Error, Failure};
-use terminal::for_shell;
 
 /// The sessions of an account in a Region, which AWS does not raise (VPC Traffic Mirroring guide, "Traffic Mirroring
 /// quotas").
@@ -24,34 +25,6 @@ const SESSIONS: usize = 10_000;
 const SOURCES: usize = 10;
 /// And on an instance of the largest size of its family (the same page).
 const SOURCES_ON_LARGEST: usize = 100;
-
-/// An interface of a running instance that is to be mirrored.
-#[derive(Debug)]
-pub(super) struct Running {
-    interface: String,
-    zone: String,
-    subnet: String,
-    vpc: String,
-    address: String,
-}
-
-impl Running {
-    /// The interface, as far as the way from it to a sensor hangs on it.
-    pub(super) fn as_source(&self) -> NetworkInterface {
-        NetworkInterface {
-            network_interface_id: self.interface.clone(),
-            availability_zone: self.zone.clone(),
-            subnet_id: self.subnet.clone(),
-            vpc_id: self.vpc.clone(),
-            private_ip_address: self.address.clone(),
-            attachment: Some(Attachment {
-                instance_id: Some(String::new()),
-                ..Attachment::default()
-            }),
-            ..NetworkInterface::default()
-        }
-    }
-}
 
 impl Examination {
     /// The interfaces of running instances, without the sensors' own and those whose instance opts out.

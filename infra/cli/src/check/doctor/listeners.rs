@@ -1,12 +1,12 @@
 //! What takes mirrored packets at a Network Load Balancer: a listener.
 
 use aws_sdk_elasticloadbalancingv2::types::{Listener, ProtocolEnum};
+use terminal::for_shell;
 
 use super::Examination;
 use super::sensors::{MIRROR_PORT, Sensor};
 use crate::account::aws::Service;
 use crate::error::{Error, Failure};
-use terminal::for_shell;
 
 const NO_LISTENER: &str = "its load balancer has no UDP listener on port 4789: nothing is mirrored to it, and EC2 does not \
                            say so";

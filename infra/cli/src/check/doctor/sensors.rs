@@ -14,7 +14,7 @@ use mirrorstep_reachability::load_balancer_description;
 use mirrorstep_reachability::remedy;
 use mirrorstep_reachability::snapshot::Snapshot;
 
-use super::account::Running;
+use super::Running;
 use super::{Examination, tag_option};
 use crate::account::aws::Service;
 use crate::check::around;

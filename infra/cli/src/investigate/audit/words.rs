@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus};
 use comfy_table::{ColumnConstraint, Width};
 use jiff::Timestamp;
+use terminal::{self, printable};
 
 use super::story::{State, Story};
 use crate::account::aws::one_line;
@@ -13,7 +14,6 @@ use crate::cli::AuditOptions;
 use crate::investigate::advice::Remedy;
 use crate::investigate::executions::cause::Cause;
 use crate::investigate::executions::{Execution, Listing, to_the_second};
-use terminal::{self, printable};
 
 /// So long may an outcome or a cause be in the table.
 const MOST_OF_A_CAUSE: usize = 160;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use terminal::Terminal;
 
 use super::{Execution, FAILED, Machine, PAGE, describe, timestamp};
 use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
 use crate::account::step_functions::Call;
 use crate::error::Error;
-use terminal::Terminal;
 
 /// How many executions are described at a time.
 const DESCRIBED_AT_ONCE: usize = 16;

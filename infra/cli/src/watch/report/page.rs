@@ -11,6 +11,7 @@ use aws_smithy_types::base64;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
+use terminal::printable;
 
 use super::Report;
 use super::chart::{bar, chart};
@@ -18,7 +19,6 @@ use super::groups::{Failures, Reason, place};
 use super::history::{Curve, History};
 use crate::investigate::executions::to_the_second;
 use crate::watch::overview::{Coverage, Interface, Sensor};
-use terminal::printable;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
