@@ -414,16 +414,16 @@ impl NewReservation<'_> {
     }
 }
 
-/// The highest session number (EC2 API reference, `CreateTrafficMirrorSession`).
+/// The highest session number
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>, `SessionNumber`).
 const MAX_SESSION_NUMBER: i32 = 32766;
 
 /// How long EC2 may fail to show a session that was created. Until then an active assignment is trusted
-/// (EC2 developer guide, "Eventual consistency",
-/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>). AWS names no bound: that this is
-/// long enough is an assumption, far beyond what is seen.
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"). AWS names no
+/// bound: that this is long enough is an assumption, far beyond what is seen.
 pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-/// The least pause before EC2 is asked again for a session that it does not show.
+/// The least pause before EC2 is asked again for a session that it does not show. AWS names no time: an assumption.
 const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long an execution may hold a reservation before another may take it as abandoned: longer than the

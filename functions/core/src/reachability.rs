@@ -46,7 +46,8 @@ pub use security_groups::{
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};
 
-/// The UDP port of VXLAN, to which mirrored packets are sent.
+/// The UDP port of VXLAN, to which mirrored packets are sent
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "Destination port").
 pub(crate) const MIRROR_PORT: i32 = 4789;
 
 /// What a rule says of one endpoint.
@@ -206,7 +207,9 @@ fn rejection(target_id: TargetId, rule: &Rule, unknown: bool, evidence: Vec<Stri
     }
 }
 
-/// An endpoint in the source's own subnet: no border is crossed, no route needed.
+/// An endpoint in the source's own subnet: no border is crossed, so no network ACL is asked
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html>, "Network ACL basics"), and no route table
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html#gateway-route-table-rules>).
 fn is_neighbour(source: &Source, endpoint: &Endpoint) -> bool {
     !source.subnet_id.is_empty() && source.subnet_id == endpoint.subnet_id
 }
@@ -294,8 +297,9 @@ impl Truth {
 /// What a rule's protocol says of UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// Every protocol. Ports do not matter then, whatever is given (EC2 API reference,
-    /// `AuthorizeSecurityGroupIngress` and `CreateNetworkAclEntry`).
+    /// Every protocol. Ports do not matter then, whatever is given
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`;
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>, `Protocol`).
     All,
     Udp,
     Other,
@@ -303,7 +307,10 @@ enum Protocol {
 }
 
 impl Protocol {
-    /// Reads `-1`, a name or a protocol number: security groups and network ACLs spell them differently.
+    /// Reads `-1`, a name or a protocol number: security groups
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`) and network ACLs
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAclEntry.html>, `protocol`) spell them
+    /// differently.
     fn of(text: &str) -> Self {
         let is = |name: &str| text.eq_ignore_ascii_case(name);
         match text.parse() {

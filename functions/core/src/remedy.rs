@@ -17,8 +17,8 @@ use crate::pipeline::{Candidacy, Candidate, Endpoint, MirrorRequest, Source, Tar
 use crate::reachability::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
 use crate::snapshot::{Snapshot, Subnet};
 
-/// The last number that an entry of a network ACL can have; 32767 is the default deny (EC2 API reference,
-/// `CreateNetworkAclEntry`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>).
+/// The last number that an entry of a network ACL can have; 32767 is the default deny
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>, `RuleNumber`).
 const LAST_ENTRY: i32 = 32766;
 /// Where there is room, an entry is put here or before.
 const USUAL_ENTRY: i32 = 100;
@@ -27,9 +27,9 @@ const USUAL_ENTRY: i32 = 100;
 ///
 /// That is each subnet in the zone of one of the interfaces (any zone, unless `local_zone_only`) whose route table leads
 /// there, with or without interfaces today. Within the target's own VPC a table that is not visible counts as one that
-/// leads there, since each begins with a route to its own VPC (VPC user guide, "Subnet route tables":
-/// <https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>). An interface of an instance whose
-/// subnet's range is not known counts by its address.
+/// leads there, since each begins with a route to its own VPC
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>, "Routes"). An interface of an
+/// instance whose subnet's range is not known counts by its address.
 pub fn sources(world: &Snapshot, endpoints: &[&NetworkInterface], local_zone_only: bool) -> Vec<Ipv4Net> {
     let ways = ways(endpoints);
     let is_source = |place: &Source| {

@@ -80,7 +80,8 @@ impl CreateSession {
         }
         match refusal.class {
             Some(Class::NotMirrorable) => self.not_mirrorable(reserved, refusal.error).await,
-            // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so.
+            // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so
+            // (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources").
             Some(Class::SourceIsTarget) | None => self.source_is_target(reserved, refusal.error).await,
             Some(_) => Err(refusal.error),
         }

@@ -36,7 +36,9 @@ impl Ec2 {
     }
 
     /// Every session of the account in the Region (`DescribeTrafficMirrorSessions`): one call for a thousand, of
-    /// the ten thousand that there can be. By target and by source it would be a call for each filter, since
+    /// the ten thousand that there can be
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sessions>).
+    /// By target and by source it would be a call for each filter, since
     /// filters narrow each other down.
     pub async fn all_sessions(&self) -> Result<Vec<TrafficMirrorSession>, DescribeError> {
         let call = self.0.describe_traffic_mirror_sessions();

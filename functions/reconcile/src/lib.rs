@@ -25,9 +25,11 @@ use mirrorstep_ledger::{Activation, Books, CorrectedCounter, Ledger, Release};
 const CORRECTIONS: usize = 200;
 /// So often at most the comparison is made again for the rest.
 const ROUNDS: u32 = 100;
-/// `CreateTrafficMirrorSession` calls that EC2 answers in a second (EC2 developer guide, "Request throttling").
+/// `CreateTrafficMirrorSession` calls that EC2 answers in a second
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-rate-based>).
 const SESSIONS_PER_SECOND: u64 = 5;
-/// Events that one `PutEvents` takes (EventBridge API reference).
+/// Events that one `PutEvents` takes
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>, `Entries`).
 const EVENTS_AT_ONCE: usize = 10;
 
 /// The stage, with what it needs.
