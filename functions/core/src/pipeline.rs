@@ -341,7 +341,7 @@ pub enum RejectedBy {
     /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Note").
     SensorDown,
     /// It has no endpoint in the source's zone, and only local ones may be used: a setting, since traffic between zones
-    /// is charged (<https://aws.amazon.com/ec2/pricing/on-demand/>, "Data Transfer").
+    /// is charged (<https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer>).
     AvailabilityZone,
     /// None of its security groups lets UDP 4789 in from the source
     /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/create-traffic-mirroring-target.html>, "Create or delete a
