@@ -240,8 +240,9 @@ pub fn open_acl(acl: &NetworkAcl, address: Ipv4Addr, ranges: &[Ipv4Net]) -> Opti
     })
 }
 
-/// Whether a rule of a security group is for mirrored packets. Without ports, or with -1, a rule is for all of them (EC2
-/// API reference, `IpPermission`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>).
+/// Whether a rule of a security group is for mirrored packets. Without ports, or with -1, a rule is for all of them
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`; of a port -1 of UDP it is
+/// an assumption).
 pub fn is_for_mirrored_packets(rule: &IpPermission) -> bool {
     match rule.ip_protocol.as_str() {
         "-1" => true,

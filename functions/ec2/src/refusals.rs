@@ -142,7 +142,8 @@ pub const REFUSALS: &[Row] = &[
         source: ERROR_CODES,
     },
     // "The maximum number of Traffic Mirror sources [sessions] for the specified Traffic Mirror target has been
-    // exceeded." As seen: "Sources per interface-target limit reached (11)".
+    // exceeded" (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
+    // As seen: "Sources per interface-target limit reached (11)".
     Row {
         codes: &[
             "TrafficMirrorSourcesPerTargetLimitExceeded",
@@ -153,7 +154,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::Full,
         source: ERROR_CODES,
     },
-    // "The allowed number of Traffic Mirror sessions for the specified network interface has been exceeded."
+    // "The allowed number of Traffic Mirror sessions for the specified network interface has been exceeded"
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
     Row {
         codes: &["TrafficMirrorSessionsPerInterfaceLimitExceeded"],
         words: &[],
@@ -161,7 +163,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::InterfaceQuota,
         source: ERROR_CODES,
     },
-    // "The maximum number of Traffic Mirror sessions has been exceeded."
+    // "The maximum number of Traffic Mirror sessions has been exceeded"
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
     Row {
         codes: &["TrafficMirrorSessionLimitExceeded"],
         words: &[],
@@ -169,8 +172,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::AccountQuota,
         source: ERROR_CODES,
     },
-    // "The specified network interface does not exist." The names without `ID` are older ones: that they may still come is
-    // an assumption.
+    // "The specified network interface does not exist." The names without `ID` are older ones: that they may still come
+    // is an assumption.
     Row {
         codes: &[
             "InvalidNetworkInterfaceID.NotFound",

@@ -4,7 +4,7 @@
 //! What can be a target: <https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Understand
 //! traffic mirror target concepts". What can be a source:
 //! <https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources". The zone
-//! is no rule of AWS's, but a setting: traffic that stays in one zone costs nothing
+//! is no rule of AWS's, but a setting: traffic between zones is charged
 //! (<https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer>).
 
 use std::net::Ipv4Addr;
