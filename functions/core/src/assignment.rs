@@ -35,7 +35,8 @@ pub struct Assignment {
     pub generation: u64,
     /// How many events the assignment has had. Every transition is guarded by it.
     pub version: u64,
-    /// The idempotency token of the create call, one for each generation.
+    /// The idempotency token of the create call, one for each generation
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
     pub client_token: String,
     /// The session's number on the interface, fixed when the reservation is made.
     pub session_number: i32,
@@ -85,8 +86,8 @@ impl Assignment {
     }
 
     /// Until when the assignment is trusted though EC2 does not show its session. What is made, moved or deleted
-    /// EC2 shows late, so that before this time a session that was deleted by hand cannot be told from one that was
-    /// made a moment ago.
+    /// EC2 shows late (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"),
+    /// so that before this time a session that was deleted by hand cannot be told from one that was made a moment ago.
     pub fn trusted_until(&self) -> Timestamp {
         self.changed_at + SESSION_GRACE
     }
@@ -372,8 +373,10 @@ impl NewReservation<'_> {
     /// The event of this reservation after `before`, the interface's released assignment if it has one.
     ///
     /// The session number is the lowest that is free, so that two generations of one interface ask for the
-    /// same number and EC2 refuses the second while the first one's session exists. The token is a hash of
-    /// everything that tells this reservation from any other, also from one of a ledger since deleted.
+    /// same number and EC2 refuses the second while the first one's session exists: an assumption, as vendors' tools see
+    /// it. The token is a hash of everything that tells this reservation from any other, also from one of a ledger since
+    /// deleted: the same token with other parameters is refused
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
     pub fn event(&self, before: Option<&Assignment>) -> LedgerEvent {
         let generation = before.map_or(0, |a| a.generation) + 1;
         let session_number = (1..=MAX_SESSION_NUMBER)

@@ -178,7 +178,9 @@ fn place_at(interface: &NetworkInterface) -> Option<Source> {
 }
 
 /// The command by which a security group lets these ranges in, those left out that one of the interface's groups lets
-/// in already: EC2 refuses a rule that is there. `None` where nothing is to be let in.
+/// in already: EC2 refuses a rule that is there (`InvalidPermission.Duplicate`,
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>). `None` where
+/// nothing is to be let in.
 pub fn open_group(group: &str, ranges: &[Ipv4Net], groups: &[&SecurityGroup]) -> Option<String> {
     let there: Vec<Ipv4Net> = groups
         .iter()

@@ -1,7 +1,8 @@
 //! Stage `create-session`: creates the reserved session in EC2, and marks the assignment active.
 //!
 //! Every parameter of the call comes from the reservation, its idempotency token among them, so that the stage
-//! run again, or run by two executions that share a reservation, makes the same call and ends the same.
+//! run again, or run by two executions that share a reservation, makes the same call and ends the same
+//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
 
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::pipeline::{CreatedSession, Invocation, Picked, Stage};

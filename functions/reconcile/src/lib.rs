@@ -406,7 +406,8 @@ impl ReconcileStage {
 
     async fn cover(&self, page: Option<String>, mut summary: Summary) -> Result<Reconciled, StageError> {
         let (instances, page) = match self.ec2.running_instances(page.clone()).await {
-            // A redrive comes with the token of a page that EC2 may have forgotten.
+            // A redrive comes with the token of a page that EC2 may have forgotten (`InvalidPaginationToken`,
+            // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors>).
             Err(error) if page.is_some() && error.kind == ServiceFailure::Refused => {
                 tracing::info!(cause = error.words, "begins at the first instances again");
                 summary.instances = 0;

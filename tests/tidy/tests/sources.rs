@@ -103,7 +103,9 @@ const RULES: [&str; 8] = [
 ];
 
 /// Names of pages in words. Who reads one has to search for the page.
-const IN_WORDS: [&str; 6] = [
+const IN_WORDS: [&str; 8] = [
+    "PrivateLink guide",
+    "Step Functions guide",
     "API reference",
     "user guide",
     "developer guide",
