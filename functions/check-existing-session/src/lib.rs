@@ -4,9 +4,9 @@
 //! it and saying so, the assignment is made active here.
 
 use mirrorstep_core::StageError;
-use mirrorstep_core::assignment::AssignmentState;
+use mirrorstep_core::assignment::{AssignmentState, ObservedSession};
 use mirrorstep_core::config::{ExistingSessionPolicy, Targets};
-use mirrorstep_core::pipeline::{ExistingSessions, Invocation, MirrorRequest, ObservedSession, Stage};
+use mirrorstep_core::pipeline::{ExistingSessions, Invocation, MirrorRequest, Stage};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::{Activation, Ledger};
 

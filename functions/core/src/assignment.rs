@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::config::SessionSettings;
 use crate::error::ErrorName;
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
-use crate::pipeline::ObservedSession;
 
 mod load;
 mod refusal;
@@ -77,6 +76,18 @@ pub enum AssignmentState {
     Active,
     /// Neither: the place is free again.
     Released,
+}
+
+/// A session that EC2 shows on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSession {
+    /// `tms-…`.
+    pub session_id: SessionId,
+    /// Where it sends the packets.
+    pub target_id: TargetId,
+    /// Its number on the interface, 1 to 32766.
+    pub session_number: i32,
 }
 
 impl Assignment {
@@ -211,140 +222,180 @@ pub struct ImpossibleEvent {
 /// The assignment after `event`, given the assignment before it. A pure function: folding an interface's
 /// events with it, from `None`, gives back its assignment.
 pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignment, ImpossibleEvent> {
-    let impossible = |name| ImpossibleEvent {
-        interface_id: event.interface_id.clone(),
-        version: event.version,
-        event: name,
-        recorded: before.map_or_else(
-            || "nothing".to_owned(),
-            |a| {
-                format!(
-                    "version {} ({:?}, generation {})",
-                    a.version, a.state, a.generation
-                )
-            },
-        ),
-    };
     let in_order = event.version == before.map_or(0, |a| a.version) + 1
         && before.is_none_or(|a| a.interface_id == event.interface_id);
-    match (&event.change, before) {
-        (
-            Change::Reserved {
-                instance_id,
-                target_id,
-                generation,
-                client_token,
-                session_number,
-                filter_id,
-                virtual_network_id,
-                packet_length,
-                attached_at,
-            },
-            before,
-        ) if in_order
-            && before.is_none_or(|a| !a.is_live())
-            && *generation == before.map_or(0, |a| a.generation) + 1 =>
-        {
-            Ok(Assignment {
-                interface_id: event.interface_id.clone(),
-                instance_id: instance_id.clone(),
-                state: AssignmentState::Reserved,
-                target_id: target_id.clone(),
-                generation: *generation,
-                version: event.version,
-                client_token: client_token.clone(),
-                session_number: *session_number,
-                filter_id: filter_id.clone(),
-                virtual_network_id: *virtual_network_id,
-                packet_length: *packet_length,
-                session_id: None,
-                attached_at: *attached_at,
-                released_because: None,
-                refusal: before.and_then(|before| before.refusal_on(instance_id, *attached_at).cloned()),
-                execution_arn: event.execution_arn.clone(),
-                changed_at: event.at,
-            })
+    let after = if in_order {
+        match &event.change {
+            Change::Reserved { .. } => reserved(before, event),
+            Change::Activated { session_id } => activated(before, event, session_id),
+            Change::Adopted { .. } => adopted(before, event),
+            Change::Moved { target_id, .. } => moved(before, event, target_id),
+            Change::Released { reason, refused } => released(before, event, reason, *refused),
         }
-        (
-            Change::Adopted {
-                instance_id,
-                target_id,
-                generation,
-                session_id,
-                session_number,
-                filter_id,
-                virtual_network_id,
-                packet_length,
-            },
-            before,
-        ) if in_order
-            && before.is_none_or(|a| !a.is_live() || a.session_id.as_ref() != Some(session_id))
-            && *generation == before.map_or(0, |a| a.generation) + 1 =>
-        {
-            Ok(Assignment {
-                interface_id: event.interface_id.clone(),
-                instance_id: instance_id.clone(),
-                state: AssignmentState::Active,
-                target_id: target_id.clone(),
-                generation: *generation,
-                version: event.version,
-                // It was created already: nobody will create it with a token.
-                client_token: format!("adopted-{session_id}"),
-                session_number: *session_number,
-                filter_id: filter_id.clone(),
-                virtual_network_id: *virtual_network_id,
-                packet_length: *packet_length,
-                session_id: Some(session_id.clone()),
-                attached_at: None,
-                released_because: None,
-                refusal: None,
-                execution_arn: event.execution_arn.clone(),
-                changed_at: event.at,
-            })
-        }
-        (Change::Moved { target_id, .. }, Some(before))
-            if in_order && before.state == AssignmentState::Active && before.target_id != *target_id =>
-        {
-            Ok(Assignment {
-                target_id: target_id.clone(),
-                version: event.version,
-                execution_arn: event.execution_arn.clone(),
-                changed_at: event.at,
-                ..before.clone()
-            })
-        }
-        (Change::Activated { session_id }, Some(before))
-            if in_order && before.state == AssignmentState::Reserved =>
-        {
-            Ok(Assignment {
-                state: AssignmentState::Active,
-                version: event.version,
-                session_id: Some(session_id.clone()),
-                refusal: None,
-                execution_arn: event.execution_arn.clone(),
-                changed_at: event.at,
-                ..before.clone()
-            })
-        }
-        (Change::Released { reason, refused }, Some(before)) if in_order && before.is_live() => {
-            Ok(Assignment {
-                state: AssignmentState::Released,
-                version: event.version,
-                released_because: Some(reason.clone()),
-                refusal: match refused {
-                    Some(error) => Some(Refusal::after(before.refusal.as_ref(), *error, reason, event.at)),
-                    None => before.refusal.clone(),
+    } else {
+        None
+    };
+    after.ok_or_else(|| ImpossibleEvent::new(before, event))
+}
+
+impl ImpossibleEvent {
+    fn new(before: Option<&Assignment>, event: &LedgerEvent) -> Self {
+        Self {
+            interface_id: event.interface_id.clone(),
+            version: event.version,
+            event: event.change.name(),
+            recorded: before.map_or_else(
+                || "nothing".to_owned(),
+                |a| {
+                    format!(
+                        "version {} ({:?}, generation {})",
+                        a.version, a.state, a.generation
+                    )
                 },
-                execution_arn: event.execution_arn.clone(),
-                changed_at: event.at,
-                ..before.clone()
-            })
+            ),
         }
-        (Change::Reserved { .. }, _) => Err(impossible("reserved")),
-        (Change::Activated { .. }, _) => Err(impossible("activated")),
-        (Change::Adopted { .. }, _) => Err(impossible("adopted")),
-        (Change::Moved { .. }, _) => Err(impossible("moved")),
-        (Change::Released { .. }, _) => Err(impossible("released")),
+    }
+}
+
+impl Change {
+    /// What an error calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Reserved { .. } => "reserved",
+            Self::Activated { .. } => "activated",
+            Self::Adopted { .. } => "adopted",
+            Self::Moved { .. } => "moved",
+            Self::Released { .. } => "released",
+        }
+    }
+}
+
+/// [`Change::Reserved`]: the interface has no live assignment, and this is its next generation.
+fn reserved(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignment> {
+    let Change::Reserved {
+        instance_id,
+        target_id,
+        generation,
+        client_token,
+        session_number,
+        filter_id,
+        virtual_network_id,
+        packet_length,
+        attached_at,
+    } = &event.change
+    else {
+        return None;
+    };
+    let follows =
+        before.is_none_or(|a| !a.is_live()) && *generation == before.map_or(0, |a| a.generation) + 1;
+    follows.then(|| Assignment {
+        interface_id: event.interface_id.clone(),
+        instance_id: instance_id.clone(),
+        state: AssignmentState::Reserved,
+        target_id: target_id.clone(),
+        generation: *generation,
+        version: event.version,
+        client_token: client_token.clone(),
+        session_number: *session_number,
+        filter_id: filter_id.clone(),
+        virtual_network_id: *virtual_network_id,
+        packet_length: *packet_length,
+        session_id: None,
+        attached_at: *attached_at,
+        released_because: None,
+        refusal: before.and_then(|before| before.refusal_on(instance_id, *attached_at).cloned()),
+        execution_arn: event.execution_arn.clone(),
+        changed_at: event.at,
+    })
+}
+
+/// [`Change::Activated`]: a place is reserved.
+fn activated(before: Option<&Assignment>, event: &LedgerEvent, session_id: &SessionId) -> Option<Assignment> {
+    let before = before.filter(|before| before.state == AssignmentState::Reserved)?;
+    Some(Assignment {
+        state: AssignmentState::Active,
+        session_id: Some(session_id.clone()),
+        refusal: None,
+        ..advanced(before, event)
+    })
+}
+
+/// [`Change::Adopted`]: the session is not the live assignment's own already, and this is the interface's next
+/// generation.
+fn adopted(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignment> {
+    let Change::Adopted {
+        instance_id,
+        target_id,
+        generation,
+        session_id,
+        session_number,
+        filter_id,
+        virtual_network_id,
+        packet_length,
+    } = &event.change
+    else {
+        return None;
+    };
+    let follows = before.is_none_or(|a| !a.is_live() || a.session_id.as_ref() != Some(session_id))
+        && *generation == before.map_or(0, |a| a.generation) + 1;
+    follows.then(|| Assignment {
+        interface_id: event.interface_id.clone(),
+        instance_id: instance_id.clone(),
+        state: AssignmentState::Active,
+        target_id: target_id.clone(),
+        generation: *generation,
+        version: event.version,
+        // It was created already: nobody will create it with a token.
+        client_token: format!("adopted-{session_id}"),
+        session_number: *session_number,
+        filter_id: filter_id.clone(),
+        virtual_network_id: *virtual_network_id,
+        packet_length: *packet_length,
+        session_id: Some(session_id.clone()),
+        attached_at: None,
+        released_because: None,
+        refusal: None,
+        execution_arn: event.execution_arn.clone(),
+        changed_at: event.at,
+    })
+}
+
+/// [`Change::Moved`]: the session exists, and goes to another target.
+fn moved(before: Option<&Assignment>, event: &LedgerEvent, target_id: &TargetId) -> Option<Assignment> {
+    let before =
+        before.filter(|before| before.state == AssignmentState::Active && before.target_id != *target_id)?;
+    Some(Assignment {
+        target_id: target_id.clone(),
+        ..advanced(before, event)
+    })
+}
+
+/// [`Change::Released`]: the assignment is live.
+fn released(
+    before: Option<&Assignment>,
+    event: &LedgerEvent,
+    reason: &str,
+    refused: Option<ErrorName>,
+) -> Option<Assignment> {
+    let before = before.filter(|before| before.is_live())?;
+    Some(Assignment {
+        state: AssignmentState::Released,
+        released_because: Some(reason.to_owned()),
+        refusal: match refused {
+            Some(error) => Some(Refusal::after(before.refusal.as_ref(), error, reason, event.at)),
+            None => before.refusal.clone(),
+        },
+        ..advanced(before, event)
+    })
+}
+
+/// The same assignment, with the event's version, execution and time.
+fn advanced(before: &Assignment, event: &LedgerEvent) -> Assignment {
+    Assignment {
+        version: event.version,
+        execution_arn: event.execution_arn.clone(),
+        changed_at: event.at,
+        ..before.clone()
     }
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, ObservedSession};
 use crate::error::{ErrorName, StageError};
 use crate::ids::{InstanceId, InterfaceId, SessionId, TargetId};
 
@@ -161,18 +161,6 @@ pub struct ExistingSessions {
     pub sessions: Vec<ObservedSession>,
     /// When EC2 was asked. A decision that rests on a session's absence is only as good as this.
     pub observed_at: Timestamp,
-}
-
-/// A session that EC2 shows on an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservedSession {
-    /// `tms-…`.
-    pub session_id: SessionId,
-    /// Where it sends the packets.
-    pub target_id: TargetId,
-    /// Its number on the interface, 1 to 32766.
-    pub session_number: i32,
 }
 
 /// A source, the candidates that are left for it, and the verdicts so far. `gather-candidates` makes it, each

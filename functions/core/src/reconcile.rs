@@ -111,85 +111,135 @@ pub fn plan(
     targets: &BTreeSet<TargetId>,
     now: Timestamp,
 ) -> Plan {
-    let mut by_interface: HashMap<&InterfaceId, Vec<&Session>> = HashMap::new();
-    for session in sessions {
-        by_interface
-            .entry(&session.interface_id)
-            .or_default()
-            .push(session);
-    }
-    let of_interface: HashMap<&InterfaceId, &Assignment> = assignments
-        .iter()
-        .map(|assignment| (&assignment.interface_id, assignment))
-        .collect();
+    let mut comparison = Comparison {
+        assignments,
+        loads,
+        unreadable,
+        sessions,
+        targets,
+        now,
+        known: BTreeSet::new(),
+        plan: Plan::default(),
+    };
+    comparison.judge_assignments();
+    comparison.place_unknown_sessions();
+    comparison.check_counters();
+    comparison.plan
+}
 
-    let mut plan = Plan::default();
-    // The sessions that an assignment stands for, or is about to.
-    let mut known: BTreeSet<&SessionId> = BTreeSet::new();
-    for assignment in assignments.iter().filter(|assignment| assignment.is_live()) {
-        let own = by_interface
-            .get(&assignment.interface_id)
-            .map_or(&[][..], Vec::as_slice);
-        judge(assignment, own, targets, now, &mut known, &mut plan);
-    }
+/// What both sides show, and what is planned so far.
+struct Comparison<'a> {
+    assignments: &'a [Assignment],
+    loads: &'a [SensorLoad],
+    unreadable: &'a [Unreadable],
+    sessions: &'a [Session],
+    targets: &'a BTreeSet<TargetId>,
+    now: Timestamp,
+    /// The sessions that an assignment stands for, or is about to.
+    known: BTreeSet<&'a SessionId>,
+    plan: Plan,
+}
 
-    plan.externals = targets.iter().map(|target| (target.clone(), 0)).collect();
-    let mut unknown: Vec<&Session> = sessions
-        .iter()
-        .filter(|session| targets.contains(&session.target_id) && !known.contains(&session.session_id))
-        .collect();
-    unknown.sort_by_key(|session| (&session.interface_id, session.session_number));
-    // The place that such an assignment holds is in its sensor's counter.
-    let mut held: BTreeMap<&InterfaceId, Option<&TargetId>> = unreadable
-        .iter()
-        .filter_map(|item| Some((item.assigned()?, item.held_on())))
-        .collect();
-    let mut adopted: BTreeSet<&InterfaceId> = BTreeSet::new();
-    for session in unknown {
-        let assignment = of_interface.get(&session.interface_id);
-        let is_young = |assignment: &Assignment| now.duration_since(assignment.changed_at) <= SESSION_GRACE;
-        if let Some(place) = held.get_mut(&session.interface_id) {
-            if place.take_if(|held_on| **held_on == session.target_id).is_none() {
-                *plan.externals.entry(session.target_id.clone()).or_default() += 1;
-            }
-            continue;
+impl Comparison<'_> {
+    /// Each live assignment, in the light of its interface's sessions.
+    fn judge_assignments(&mut self) {
+        let mut by_interface: HashMap<&InterfaceId, Vec<&Session>> = HashMap::new();
+        for session in self.sessions {
+            by_interface
+                .entry(&session.interface_id)
+                .or_default()
+                .push(session);
         }
-        match assignment {
-            // EC2 may show for a while what is deleted already, and the ledger's index what is not yet so.
-            Some(assignment) if is_young(assignment) => {}
-            None
-            | Some(Assignment {
-                state: AssignmentState::Released,
-                ..
-            }) if adopted.insert(&session.interface_id) => {
-                plan.corrections.push(Correction::Adopt(session.clone(), None));
-            }
-            _ => {
-                plan.second_sessions.push(session.session_id.clone());
-                *plan.externals.entry(session.target_id.clone()).or_default() += 1;
-            }
+        for assignment in self.assignments.iter().filter(|assignment| assignment.is_live()) {
+            let own = by_interface
+                .get(&assignment.interface_id)
+                .map_or(&[][..], Vec::as_slice);
+            judge(
+                assignment,
+                own,
+                self.targets,
+                self.now,
+                &mut self.known,
+                &mut self.plan,
+            );
         }
     }
 
-    let mut live: BTreeMap<&TargetId, u64> = BTreeMap::new();
-    for assignment in assignments.iter().filter(|assignment| assignment.is_live()) {
-        *live.entry(&assignment.target_id).or_default() += 1;
-    }
-    for target in unreadable.iter().filter_map(Unreadable::held_on) {
-        *live.entry(target).or_default() += 1;
-    }
-    let recorded: BTreeMap<&TargetId, &SensorLoad> =
-        loads.iter().map(|load| (&load.target_id, load)).collect();
-    for (target, load) in &recorded {
-        if load.sessions != live.get(*target).copied().unwrap_or_default() {
-            plan.suspicious.push((*target).clone());
+    /// The sessions to our targets that no assignment stands for: they are adopted, or counted as their sensor's
+    /// external load.
+    fn place_unknown_sessions(&mut self) {
+        let (now, plan) = (self.now, &mut self.plan);
+        plan.externals = self.targets.iter().map(|target| (target.clone(), 0)).collect();
+        let of_interface: HashMap<&InterfaceId, &Assignment> = self
+            .assignments
+            .iter()
+            .map(|assignment| (&assignment.interface_id, assignment))
+            .collect();
+        let mut unknown: Vec<&Session> = self
+            .sessions
+            .iter()
+            .filter(|session| {
+                self.targets.contains(&session.target_id) && !self.known.contains(&session.session_id)
+            })
+            .collect();
+        unknown.sort_by_key(|session| (&session.interface_id, session.session_number));
+        // The place that such an assignment holds is in its sensor's counter.
+        let mut held: BTreeMap<&InterfaceId, Option<&TargetId>> = self
+            .unreadable
+            .iter()
+            .filter_map(|item| Some((item.assigned()?, item.held_on())))
+            .collect();
+        let mut adopted: BTreeSet<&InterfaceId> = BTreeSet::new();
+        for session in unknown {
+            let assignment = of_interface.get(&session.interface_id);
+            let is_young =
+                |assignment: &Assignment| now.duration_since(assignment.changed_at) <= SESSION_GRACE;
+            if let Some(place) = held.get_mut(&session.interface_id) {
+                if place.take_if(|held_on| **held_on == session.target_id).is_none() {
+                    *plan.externals.entry(session.target_id.clone()).or_default() += 1;
+                }
+                continue;
+            }
+            match assignment {
+                // EC2 may show for a while what is deleted already, and the ledger's index what is not yet so.
+                Some(assignment) if is_young(assignment) => {}
+                None
+                | Some(Assignment {
+                    state: AssignmentState::Released,
+                    ..
+                }) if adopted.insert(&session.interface_id) => {
+                    plan.corrections.push(Correction::Adopt(session.clone(), None));
+                }
+                _ => {
+                    plan.second_sessions.push(session.session_id.clone());
+                    *plan.externals.entry(session.target_id.clone()).or_default() += 1;
+                }
+            }
         }
     }
-    let counters: BTreeSet<&TargetId> = unreadable.iter().filter_map(Unreadable::sensor).collect();
-    let unrecorded = live.keys().filter(|target| !recorded.contains_key(*target));
-    let to_be_seen: BTreeSet<&TargetId> = unrecorded.copied().chain(counters).collect();
-    plan.suspicious.extend(to_be_seen.into_iter().cloned());
-    plan
+
+    /// The sensors whose counter is to be looked at closely.
+    fn check_counters(&mut self) {
+        let mut live: BTreeMap<&TargetId, u64> = BTreeMap::new();
+        for assignment in self.assignments.iter().filter(|assignment| assignment.is_live()) {
+            *live.entry(&assignment.target_id).or_default() += 1;
+        }
+        for target in self.unreadable.iter().filter_map(Unreadable::held_on) {
+            *live.entry(target).or_default() += 1;
+        }
+        let recorded: BTreeMap<&TargetId, &SensorLoad> =
+            self.loads.iter().map(|load| (&load.target_id, load)).collect();
+        let suspicious = &mut self.plan.suspicious;
+        for (target, load) in &recorded {
+            if load.sessions != live.get(*target).copied().unwrap_or_default() {
+                suspicious.push((*target).clone());
+            }
+        }
+        let counters: BTreeSet<&TargetId> = self.unreadable.iter().filter_map(Unreadable::sensor).collect();
+        let unrecorded = live.keys().filter(|target| !recorded.contains_key(*target));
+        let to_be_seen: BTreeSet<&TargetId> = unrecorded.copied().chain(counters).collect();
+        suspicious.extend(to_be_seen.into_iter().cloned());
+    }
 }
 
 /// What is to be done about a live assignment, in the light of its interface's sessions.

@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types as sdk;
+use mirrorstep_core::assignment::ObservedSession;
 use mirrorstep_core::network as core;
-use mirrorstep_core::pipeline::ObservedSession;
 use mirrorstep_core::{FilterId, InterfaceId, SessionId, TargetId};
 
 /// Names in the log what makes no sense: the field `unreadable` is what the metric counts.

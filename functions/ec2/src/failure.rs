@@ -166,7 +166,14 @@ where
         Ok(class) => class,
         Err(undecided) => return CreateRefusal::Undecided(undecided.into()),
     };
-    let words = words(error);
+    CreateRefusal::Refused(Refusal {
+        class,
+        error: create_error(class, assignment, &words(error)),
+    })
+}
+
+/// The error of a session that EC2 has decided not to create, in EC2's words.
+fn create_error(class: Option<Class>, assignment: &Assignment, words: &str) -> StageError {
     let (interface, target, filter) = (
         &assignment.interface_id,
         &assignment.target_id,
@@ -228,10 +235,7 @@ where
             format!("EC2 refuses a session from {interface} to {target} with filter {filter}: {words}"),
         ),
     };
-    CreateRefusal::Refused(Refusal {
-        class,
-        error: StageError::new(name, message),
-    })
+    StageError::new(name, message)
 }
 
 /// What it means that a session was not deleted. `Ok`: there is none.

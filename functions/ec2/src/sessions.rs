@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use mirrorstep_core::assignment::Assignment;
+use mirrorstep_core::assignment::ObservedSession;
 use mirrorstep_core::network::TrafficMirrorSession;
-use mirrorstep_core::pipeline::ObservedSession;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
 use crate::{CreateRefusal, DescribeError, Ec2, MoveRefusal, convert, describe, failure, filter, filters};

@@ -3,10 +3,11 @@
 //!
 //! One call to EC2 for all subnets of all candidates up to 200, none where they are all in the source's own.
 
+use mirrorstep_core::StageError;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
-use mirrorstep_core::{StageError, reachability};
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability as reachability;
 
 /// The stage, with what it needs.
 #[derive(Debug)]

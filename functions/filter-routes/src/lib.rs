@@ -3,10 +3,11 @@
 //! One call to EC2 for the route tables of the source's VPC, and one for each prefix list on which a verdict
 //! hangs; none where no candidate is left, or all are in the source's own subnet.
 
+use mirrorstep_core::StageError;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
-use mirrorstep_core::{StageError, reachability};
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability as reachability;
 
 /// The stage, with what it needs.
 #[derive(Debug)]

@@ -8,8 +8,9 @@
 use mirrorstep_core::StageError;
 use mirrorstep_core::config::UnverifiableTargets;
 use mirrorstep_core::pipeline::{Candidacy, Invocation, Stage};
-use mirrorstep_core::reachability::{self, InboundRules};
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability as reachability;
+use mirrorstep_reachability::InboundRules;
 
 /// The stage, with what it needs.
 #[derive(Debug)]

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use mirrorstep_core::config::Targets;
 use mirrorstep_core::network::{NetworkInterface, TrafficMirrorTarget, VpcEndpoint};
 use mirrorstep_core::pipeline::{Candidacy, ExistingSessions, Invocation, Stage};
-use mirrorstep_core::reachability::{self, GatherSettings, VisibleTarget};
 use mirrorstep_core::{ErrorName, StageError, TargetId};
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability as reachability;
+use mirrorstep_reachability::{GatherSettings, VisibleTarget};
 
 /// The stage, with what it needs.
 #[derive(Debug)]

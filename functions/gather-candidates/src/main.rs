@@ -2,8 +2,8 @@
 
 use gather_candidates::GatherCandidates;
 use mirrorstep_core::config::{Consent, FixedTags, Targets, UnverifiableTargets, local_zone_only};
-use mirrorstep_core::reachability::GatherSettings;
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability::GatherSettings;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), mirrorstep_handler::Error> {

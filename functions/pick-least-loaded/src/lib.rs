@@ -1,13 +1,14 @@
 //! Stage `pick-least-loaded`: reserves a place on the least loaded candidate in the ledger.
 
 use jiff::Timestamp;
-use mirrorstep_core::assignment::SensorLoad;
+use mirrorstep_core::assignment::{Assignment, SensorLoad};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::pipeline::{
-    Candidacy, ConsideredLoad, Decision, Invocation, Picked, RejectedBy, Rejection, Stage,
+    Candidacy, ConsideredLoad, Decision, Invocation, MirrorRequest, Picked, RejectedBy, Rejection, Stage,
 };
-use mirrorstep_core::{ErrorName, StageError, TargetId, reachability};
+use mirrorstep_core::{ErrorName, StageError, TargetId};
 use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
+use mirrorstep_reachability as reachability;
 use serde_json::json;
 
 /// The longest cause that an execution keeps is 32,768 characters
@@ -32,21 +33,15 @@ impl Stage for PickLeastLoaded {
     async fn run(&self, invocation: Invocation<Candidacy>) -> Result<Picked, StageError> {
         let Invocation {
             execution_arn,
-            input:
-                Candidacy {
-                    request,
-                    source,
-                    candidates,
-                    rejections,
-                    ..
-                },
+            input: candidacy,
         } = &invocation;
+        let request = &candidacy.request;
         let mut settings = self.settings.clone();
         if let Some(filter_id) = reachability::fixed_filter(&request.choices)? {
             settings.filter_id = filter_id;
         }
-        let eligible = candidates;
-        let candidates: Vec<(TargetId, bool)> = candidates
+        let candidates: Vec<(TargetId, bool)> = candidacy
+            .candidates
             .iter()
             .map(|candidate| (candidate.target_id.clone(), candidate.local))
             .collect();
@@ -56,68 +51,80 @@ impl Stage for PickLeastLoaded {
                 interface_id: &request.interface_id,
                 instance_id: &request.instance_id,
                 candidates: &candidates,
-                used_session_numbers: &invocation.input.used_session_numbers,
+                used_session_numbers: &candidacy.used_session_numbers,
                 settings: &settings,
-                observed_at: invocation.input.observed_at,
-                attached_at: source.as_ref().and_then(|source| source.attached_at),
+                observed_at: candidacy.observed_at,
+                attached_at: candidacy.source.as_ref().and_then(|source| source.attached_at),
                 execution_arn,
             })
             .await?;
         match reservation {
             Reservation::Reserved { assignment, loads } => {
                 tracing::info!(target = %assignment.target_id, generation = assignment.generation, "reserved");
-                let crossing = source.as_ref().and_then(|source| {
-                    let picked = eligible
-                        .iter()
-                        .find(|candidate| candidate.target_id == assignment.target_id)?;
-                    reachability::zone_crossing(source, picked)
-                });
                 Ok(Picked {
                     request: request.clone(),
                     decision: Decision::Reserved,
                     wait_seconds: 0,
                     trusted_until: None,
-                    advisories: crossing.into_iter().collect(),
+                    advisories: zone_crossing(candidacy, &assignment.target_id)
+                        .into_iter()
+                        .collect(),
                     assignment,
                     loads: considered(&loads.readable, &candidates),
                     rejections: closed(&loads, self.ledger.now()),
                 })
             }
-            Reservation::Unseen(assignment) => {
-                let until = assignment.trusted_until();
-                let wait = assignment.look_again_in(self.ledger.now());
-                tracing::info!(target = %assignment.target_id, %until, %wait, "EC2 does not show its session");
-                Ok(Picked {
-                    request: request.clone(),
-                    decision: Decision::Unseen,
-                    wait_seconds: wait.as_secs().unsigned_abs(),
-                    trusted_until: Some(until),
-                    assignment,
-                    loads: Vec::new(),
-                    rejections: Vec::new(),
-                    advisories: Vec::new(),
-                })
-            }
+            Reservation::Unseen(assignment) => Ok(unseen(request, assignment, self.ledger.now())),
             Reservation::Full(loads) => {
-                let rejections: Vec<Rejection> = rejections
+                let rejections: Vec<Rejection> = candidacy
+                    .rejections
                     .iter()
                     .cloned()
                     .chain(closed(&loads, self.ledger.now()))
                     .collect();
                 Err(no_eligible_sensor(request.interface_id.as_str(), &rejections))
             }
-            Reservation::Uncounted(targets) => {
-                let targets: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
-                Err(StageError::new(
-                    ErrorName::SensorUncounted,
-                    format!(
-                        "the ledger has not counted these sensors' sessions yet: {}",
-                        targets.join(", ")
-                    ),
-                ))
-            }
+            Reservation::Uncounted(targets) => Err(uncounted(&targets)),
         }
     }
+}
+
+/// That the sensor that was picked is in another zone than the source.
+fn zone_crossing(candidacy: &Candidacy, picked: &TargetId) -> Option<String> {
+    let source = candidacy.source.as_ref()?;
+    let picked = candidacy
+        .candidates
+        .iter()
+        .find(|candidate| candidate.target_id == *picked)?;
+    reachability::zone_crossing(source, picked)
+}
+
+/// That the interface has an active assignment whose session EC2 does not show, and when to look again.
+fn unseen(request: &MirrorRequest, assignment: Assignment, now: Timestamp) -> Picked {
+    let until = assignment.trusted_until();
+    let wait = assignment.look_again_in(now);
+    tracing::info!(target = %assignment.target_id, %until, %wait, "EC2 does not show its session");
+    Picked {
+        request: request.clone(),
+        decision: Decision::Unseen,
+        wait_seconds: wait.as_secs().unsigned_abs(),
+        trusted_until: Some(until),
+        assignment,
+        loads: Vec::new(),
+        rejections: Vec::new(),
+        advisories: Vec::new(),
+    }
+}
+
+fn uncounted(targets: &[TargetId]) -> StageError {
+    let targets: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
+    StageError::new(
+        ErrorName::SensorUncounted,
+        format!(
+            "the ledger has not counted these sensors' sessions yet: {}",
+            targets.join(", ")
+        ),
+    )
 }
 
 fn considered(loads: &[SensorLoad], candidates: &[(TargetId, bool)]) -> Vec<ConsideredLoad> {

@@ -8,8 +8,9 @@ use mirrorstep_core::config::{Consent, FixedTags};
 use mirrorstep_core::event::{instance_of_event, interfaces_of_event};
 use mirrorstep_core::network::Instance;
 use mirrorstep_core::pipeline::{Invocation, LeftOut, MirrorRequest, ResolvedInstance, Stage};
-use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, reachability};
+use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError};
 use mirrorstep_ec2::Ec2;
+use mirrorstep_reachability as reachability;
 use serde_json::Value;
 
 /// The stage, with what it needs.

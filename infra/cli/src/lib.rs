@@ -1,59 +1,33 @@
 //! The operator's tool, the command `mirrorstep`.
 //!
-//! `demo` and `local` run the real thing on one machine: the real function binaries under the real state machines,
-//! deployed from the real template, on local stand-ins for AWS. [`stack`] builds, starts and ends it, [`scenario`] makes
-//! up a world for it, [`watch`] waits for the executions, and [`judgement`] judges what came out.
-//!
-//! `explain` and `snapshot` are about one account's network: [`mod@collect`] asks [`aws`] for what decides, and
-//! [`mod@explain`] decides.
-//!
-//! The others are about a deployment, which [`deployment`] finds by its stack: [`overview`] says how it stands,
-//! [`executions`] what ran, [`ledger`] whether its two sides agree.
+//! Its modules are what an operator does: [`try_out`] runs the whole system on one machine, [`check`] says what would be
+//! decided, [`watch`] how things stand, [`investigate`] what ran and why it failed, [`act`] changes something. What they
+//! share of AWS is in [`account`], the command line in [`cli`], what can go wrong in [`error`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod around;
-pub mod audit;
-pub mod aws;
+pub mod account;
+pub mod act;
+pub mod check;
 pub mod cli;
-pub mod clients;
-pub mod collect;
-pub mod demo;
-pub mod deployment;
-pub mod doctor;
 pub mod error;
-pub mod executions;
-pub mod explain;
-pub mod history;
-pub mod judgement;
-pub mod ledger;
-pub mod local;
-pub mod moves;
-pub mod overview;
-pub mod reconcile;
-pub mod replay;
-pub mod report;
-pub mod scenario;
-pub mod senseless;
-pub mod snapshot;
-pub mod stack;
-pub mod status;
-pub mod step_functions;
-pub mod terminal;
-pub mod trigger;
-pub mod unreadable;
-pub mod verify;
+pub mod investigate;
+pub mod try_out;
 pub mod watch;
-pub mod world;
 
 use std::process::ExitCode;
 
+use act::{moves, reconcile, replay, trigger};
+use check::{doctor, explain, snapshot};
 use clap::CommandFactory as _;
 use cli::{Cli, Command, LedgerCommand, StackOptions};
 use error::Error;
-use stack::Workshop;
+use investigate::{audit, history};
+use local_stack::stack::Workshop;
 use terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
+use try_out::{demo, local};
+use watch::{report, senseless, status, verify};
 
 /// Runs one command to its end. Whatever the end is, nothing that was started is left running, and the
 /// directory that it ran in is gone.

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use mirrorstep::cli::FleetOptions;
-use mirrorstep::scenario::{Blocked, Expected, Scenario};
+use local_stack::options::FleetOptions;
+use local_stack::scenario::{Blocked, Expected, Scenario};
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::{Question, explain};
-use mirrorstep_core::snapshot::Snapshot;
+use mirrorstep_reachability::explain::{Question, explain};
+use mirrorstep_reachability::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 const SOURCE: &str = "eni-00000000000000001";
@@ -312,7 +312,8 @@ fn the_answer_is_exactly_as_documented() {
 /// The cases of the rules, as the command reads them.
 #[test]
 fn the_cases_are_answered_by_the_command_as_they_are_by_the_rules() {
-    let cases = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions/core/tests/cases");
+    let cases =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions/reachability/tests/cases");
     for name in [
         "01-sensors-that-do-not-run",
         "16-prefix-lists-and-a-middlebox",

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Output, Stdio};
 
 use ec2_sim::{Ec2Sim, Fault, FaultRule, Options};
-use mirrorstep::cli::FleetOptions;
-use mirrorstep::scenario::Scenario;
-use mirrorstep_core::snapshot::Snapshot;
+use local_stack::options::FleetOptions;
+use local_stack::scenario::Scenario;
+use mirrorstep_reachability::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;

@@ -21,7 +21,7 @@ use mirrorstep_core::network::{
     SecurityGroup, TrafficMirrorTarget,
 };
 use mirrorstep_core::pipeline::{Candidacy, MirrorRequest};
-use mirrorstep_core::reachability::{
+use mirrorstep_reachability::{
     GatherSettings, InboundRules, VisibleTarget, filter_network_acls, filter_routes, gather,
 };
 

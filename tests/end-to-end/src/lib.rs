@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use mirrorstep::clients::Clients;
+use local_stack::clients::Clients;
 use serde_json::Value;
 
 /// How long anything on the local stack may take before a test gives up.

@@ -5,14 +5,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use clap::Parser as _;
-use mirrorstep::aws::Account;
+use mirrorstep::account::aws::Account;
+use mirrorstep::act::moves::{Place, drain_in, rebalance_in};
 use mirrorstep::cli::{Cli, Command};
-use mirrorstep::moves::{Place, drain_in, rebalance_in};
-use mirrorstep::terminal::Terminal;
 use mirrorstep_core::Clock;
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
 use serde_json::Value;
 use stage_tests::{Aws, TABLE};
+use terminal::Terminal;
 use tokio::task::JoinHandle;
 
 use crate::functions::{Invocation, until_death};

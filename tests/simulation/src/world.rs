@@ -9,7 +9,7 @@ use ec2_sim::{Ec2Sim, Options, Throttle};
 use jiff::Timestamp;
 use mirrorstep_core::assignment::SensorLoad;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
 use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::{FILTER, INSTANCE_GROUP, Scene, instance_subnet, interface_id, sensor_subnet};

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mirrorstep::aws::Account;
+use mirrorstep::account::aws::Account;
+use mirrorstep::act::moves::{self, Place};
 use mirrorstep::cli::{Cli, Command};
 use mirrorstep::error::Error;
-use mirrorstep::moves::{self, Place};
-use mirrorstep::terminal::Terminal;
 use mirrorstep_core::TargetId;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_core::explain::Question;
+use mirrorstep_reachability::explain::Question;
+use terminal::Terminal;
 
 use crate::TABLE;
 use crate::pipeline::Pipeline;

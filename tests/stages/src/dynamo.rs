@@ -118,6 +118,21 @@ impl Dynamo {
         drawn.is_some()
     }
 
+    fn count(&self, action: &str) {
+        *self
+            .calls
+            .lock()
+            .expect("no test panics while counting")
+            .entry(action.to_owned())
+            .or_default() += 1;
+    }
+
+    /// What is to go wrong with a call of this action.
+    fn fault(&self, action: &str) -> Option<DynamoFault> {
+        let hook = self.hook.lock().expect("no test panics in a hook").clone();
+        hook.and_then(|hook| (hook.lock().expect("no test panics in a hook"))(action))
+    }
+
     /// Takes the items of a transaction in hand, or answers which of its parts meet one that is.
     fn take_in_hand(&self, body: &[u8]) -> Result<Vec<String>, Vec<bool>> {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -234,36 +249,10 @@ impl HttpConnector for Dynamo {
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default();
             let action = target.rsplit('.').next().unwrap_or_default().to_owned();
-            *this
-                .calls
-                .lock()
-                .expect("no test panics while counting")
-                .entry(action.clone())
-                .or_default() += 1;
-            let hook = this.hook.lock().expect("no test panics in a hook").clone();
-            let fault = hook.and_then(|hook| (hook.lock().expect("no test panics in a hook"))(&action));
-            let refuse = |status: u16, kind: &str, extra: Value| {
-                let mut body =
-                    json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": kind});
-                if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
-                    body.extend(extra.clone());
-                }
-                respond(status, body.to_string().into_bytes())
-            };
-            match fault {
-                Some(DynamoFault::Throttle) => {
-                    return refuse(400, "ProvisionedThroughputExceededException", json!({}));
-                }
-                Some(DynamoFault::InternalError) => return refuse(500, "InternalServerError", json!({})),
-                Some(DynamoFault::Conflict) => {
-                    let reasons = json!({"CancellationReasons": [{"Code": "None"}, {"Code": "None"},
-                        {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}]});
-                    return refuse(400, "TransactionCanceledException", reasons);
-                }
-                Some(DynamoFault::FailBefore) => {
-                    return Err(ConnectorError::io("the connection was refused".into()));
-                }
-                Some(DynamoFault::LoseAnswer) | None => {}
+            this.count(&action);
+            let fault = this.fault(&action);
+            if let Some(refused) = fault.and_then(refused_by) {
+                return refused;
             }
             let body = request.body().bytes().unwrap_or_default();
             let takes_time = this.pass_time().await;
@@ -271,15 +260,7 @@ impl HttpConnector for Dynamo {
             let in_hand = if takes_time && action == "TransactWriteItems" {
                 match this.take_in_hand(body) {
                     Ok(keys) => keys,
-                    Err(meets) => {
-                        let reason = |meets: &bool| json!({"Code": if *meets { "TransactionConflict" } else { "None" }});
-                        let reasons: Vec<_> = meets.iter().map(reason).collect();
-                        return refuse(
-                            400,
-                            "TransactionCanceledException",
-                            json!({"CancellationReasons": reasons}),
-                        );
-                    }
+                    Err(meets) => return conflict(&meets),
                 }
             } else {
                 Vec::new()
@@ -302,6 +283,40 @@ impl HttpConnector for Dynamo {
             answer
         })
     }
+}
+
+/// What a call gets that is not done.
+fn refused_by(fault: DynamoFault) -> Option<Result<HttpResponse, ConnectorError>> {
+    Some(match fault {
+        DynamoFault::Throttle => refuse(400, "ProvisionedThroughputExceededException", &json!({})),
+        DynamoFault::InternalError => refuse(500, "InternalServerError", &json!({})),
+        DynamoFault::Conflict => {
+            let reasons = json!({"CancellationReasons": [{"Code": "None"}, {"Code": "None"},
+                {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}]});
+            refuse(400, "TransactionCanceledException", &reasons)
+        }
+        DynamoFault::FailBefore => Err(ConnectorError::io("the connection was refused".into())),
+        DynamoFault::LoseAnswer => return None,
+    })
+}
+
+/// The answer to a transaction of which these parts meet an item that another one has in hand.
+fn conflict(meets: &[bool]) -> Result<HttpResponse, ConnectorError> {
+    let reason = |meets: &bool| json!({"Code": if *meets { "TransactionConflict" } else { "None" }});
+    let reasons: Vec<_> = meets.iter().map(reason).collect();
+    refuse(
+        400,
+        "TransactionCanceledException",
+        &json!({"CancellationReasons": reasons}),
+    )
+}
+
+fn refuse(status: u16, kind: &str, extra: &Value) -> Result<HttpResponse, ConnectorError> {
+    let mut body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": kind});
+    if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+        body.extend(extra.clone());
+    }
+    respond(status, body.to_string().into_bytes())
 }
 
 fn respond(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {

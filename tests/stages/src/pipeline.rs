@@ -20,8 +20,8 @@ use mirrorstep_core::config::{
     local_zone_only,
 };
 use mirrorstep_core::pipeline::{self, Stage};
-use mirrorstep_core::reachability::GatherSettings;
 use mirrorstep_core::{StageError, TargetId};
+use mirrorstep_reachability::GatherSettings;
 use pick_least_loaded::PickLeastLoaded;
 use reconcile::ReconcileStage;
 use release_instance::ReleaseInstance;
@@ -214,132 +214,134 @@ impl Pipeline {
     pub async fn call(&self, function: &str, payload: Value) -> Result<Value, StageError> {
         let environment = self.environment.borrow().clone();
         let environment = Environment::new(move |name| environment.get(name).cloned());
-        let aws = self.aws.with_role_of(function);
-        let (ec2, ledger) = (|| aws.ec2_calls(), || aws.ledger());
+        let stages = Stages {
+            environment,
+            aws: self.aws.with_role_of(function),
+        };
         match function {
-            "ResolveInterfaces" => {
-                run(
-                    ResolveInterfaces {
-                        ec2: ec2(),
-                        consent: Consent::from(&environment)?,
-                        fixed: FixedTags::from(&environment)?,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "CheckExistingSession" => {
-                let stage = CheckExistingSession {
-                    ec2: ec2(),
-                    ledger: ledger(),
-                    targets: Targets::from(&environment)?,
-                    policy: ExistingSessionPolicy::from(&environment)?,
-                };
-                run(stage, payload).await
-            }
-            "GatherCandidates" => {
-                let stage = GatherCandidates {
-                    ec2: ec2(),
-                    targets: Targets::from(&environment)?,
-                    settings: GatherSettings {
-                        local_zone_only: local_zone_only(&environment)?,
-                        consent: Consent::from(&environment)?,
-                        fixed: FixedTags::from(&environment)?,
-                        unverifiable: UnverifiableTargets::from(&environment)?,
-                    },
-                };
-                run(stage, payload).await
-            }
-            "FilterSecurityGroups" => {
-                let unverifiable = UnverifiableTargets::from(&environment)?;
-                run(
-                    FilterSecurityGroups {
-                        ec2: ec2(),
-                        unverifiable,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "FilterNetworkAcls" => {
-                let unverifiable = UnverifiableTargets::from(&environment)?;
-                run(
-                    FilterNetworkAcls {
-                        ec2: ec2(),
-                        unverifiable,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "FilterRoutes" => {
-                let unverifiable = UnverifiableTargets::from(&environment)?;
-                run(
-                    FilterRoutes {
-                        ec2: ec2(),
-                        unverifiable,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "PickLeastLoaded" => {
-                let settings = SessionSettings::from(&environment)?;
-                run(
-                    PickLeastLoaded {
-                        ledger: ledger(),
-                        settings,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "CountSessions" => {
-                run(
-                    CountSessions {
-                        ec2: ec2(),
-                        ledger: ledger(),
-                    },
-                    payload,
-                )
-                .await
-            }
-            "CreateSession" => {
-                run(
-                    CreateSession {
-                        ec2: ec2(),
-                        ledger: ledger(),
-                    },
-                    payload,
-                )
-                .await
-            }
-            "TagSession" => run(TagSession { ec2: ec2() }, payload).await,
-            "ReleaseInstance" => {
-                run(
-                    ReleaseInstance {
-                        ec2: ec2(),
-                        ledger: ledger(),
-                    },
-                    payload,
-                )
-                .await
-            }
-            "Reconcile" => {
-                run(
-                    ReconcileStage {
-                        ec2: ec2(),
-                        ledger: ledger(),
-                        targets: Targets::from(&environment)?,
-                        policy: ExistingSessionPolicy::from(&environment)?,
-                        consent: Consent::from(&environment)?,
-                    },
-                    payload,
-                )
-                .await
-            }
-            "ReleaseSession" => run(ReleaseSession { ledger: ledger() }, payload).await,
+            "ResolveInterfaces" => run(stages.resolve_interfaces()?, payload).await,
+            "CheckExistingSession" => run(stages.check_existing_session()?, payload).await,
+            "GatherCandidates" => run(stages.gather_candidates()?, payload).await,
+            "FilterSecurityGroups" => run(stages.filter_security_groups()?, payload).await,
+            "FilterNetworkAcls" => run(stages.filter_network_acls()?, payload).await,
+            "FilterRoutes" => run(stages.filter_routes()?, payload).await,
+            "PickLeastLoaded" => run(stages.pick_least_loaded()?, payload).await,
+            "CountSessions" => run(stages.count_sessions(), payload).await,
+            "CreateSession" => run(stages.create_session(), payload).await,
+            "TagSession" => run(stages.tag_session(), payload).await,
+            "ReleaseInstance" => run(stages.release_instance(), payload).await,
+            "Reconcile" => run(stages.reconcile()?, payload).await,
+            "ReleaseSession" => run(stages.release_session(), payload).await,
             other => panic!("the definition calls {other}, which is no function of this stack"),
+        }
+    }
+}
+
+/// The stages, each made of the environment as its function makes it.
+struct Stages {
+    environment: Environment<'static>,
+    aws: Aws,
+}
+
+impl Stages {
+    fn resolve_interfaces(&self) -> Result<ResolveInterfaces, StageError> {
+        Ok(ResolveInterfaces {
+            ec2: self.aws.ec2_calls(),
+            consent: Consent::from(&self.environment)?,
+            fixed: FixedTags::from(&self.environment)?,
+        })
+    }
+
+    fn check_existing_session(&self) -> Result<CheckExistingSession, StageError> {
+        Ok(CheckExistingSession {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            targets: Targets::from(&self.environment)?,
+            policy: ExistingSessionPolicy::from(&self.environment)?,
+        })
+    }
+
+    fn gather_candidates(&self) -> Result<GatherCandidates, StageError> {
+        Ok(GatherCandidates {
+            ec2: self.aws.ec2_calls(),
+            targets: Targets::from(&self.environment)?,
+            settings: GatherSettings {
+                local_zone_only: local_zone_only(&self.environment)?,
+                consent: Consent::from(&self.environment)?,
+                fixed: FixedTags::from(&self.environment)?,
+                unverifiable: UnverifiableTargets::from(&self.environment)?,
+            },
+        })
+    }
+
+    fn filter_security_groups(&self) -> Result<FilterSecurityGroups, StageError> {
+        Ok(FilterSecurityGroups {
+            unverifiable: UnverifiableTargets::from(&self.environment)?,
+            ec2: self.aws.ec2_calls(),
+        })
+    }
+
+    fn filter_network_acls(&self) -> Result<FilterNetworkAcls, StageError> {
+        Ok(FilterNetworkAcls {
+            unverifiable: UnverifiableTargets::from(&self.environment)?,
+            ec2: self.aws.ec2_calls(),
+        })
+    }
+
+    fn filter_routes(&self) -> Result<FilterRoutes, StageError> {
+        Ok(FilterRoutes {
+            unverifiable: UnverifiableTargets::from(&self.environment)?,
+            ec2: self.aws.ec2_calls(),
+        })
+    }
+
+    fn pick_least_loaded(&self) -> Result<PickLeastLoaded, StageError> {
+        Ok(PickLeastLoaded {
+            settings: SessionSettings::from(&self.environment)?,
+            ledger: self.aws.ledger(),
+        })
+    }
+
+    fn count_sessions(&self) -> CountSessions {
+        CountSessions {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+        }
+    }
+
+    fn create_session(&self) -> CreateSession {
+        CreateSession {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+        }
+    }
+
+    fn tag_session(&self) -> TagSession {
+        TagSession {
+            ec2: self.aws.ec2_calls(),
+        }
+    }
+
+    fn release_instance(&self) -> ReleaseInstance {
+        ReleaseInstance {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+        }
+    }
+
+    fn reconcile(&self) -> Result<ReconcileStage, StageError> {
+        Ok(ReconcileStage {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            targets: Targets::from(&self.environment)?,
+            policy: ExistingSessionPolicy::from(&self.environment)?,
+            consent: Consent::from(&self.environment)?,
+        })
+    }
+
+    fn release_session(&self) -> ReleaseSession {
+        ReleaseSession {
+            ledger: self.aws.ledger(),
         }
     }
 }

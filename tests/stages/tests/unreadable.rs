@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ec2_sim::Options;
-use mirrorstep::aws::Account;
-use mirrorstep::ledger::{self, Ledger};
-use mirrorstep::unreadable::{Finding, findings};
+use mirrorstep::account::aws::Account;
+use mirrorstep::watch::ledger::{self, Ledger};
+use mirrorstep::watch::unreadable::{Finding, findings};
 use mirrorstep_core::TargetId;
 use mirrorstep_core::unreadable::StandsFor;
 use serde_json::{Value, json};

@@ -192,81 +192,49 @@ impl Execution<'_> {
         match text(state, "Type")? {
             "Pass" => leave(state, "Next", &scope, input, variables),
             "Succeed" => Ok(Next::End(output(state, &scope, input)?)),
-            "Fail" => {
-                let field = |field: &str| {
-                    let Some(template) = state.get(field) else {
-                        return Ok(String::new());
-                    };
-                    let value = scope.fill(field, template)?;
-                    let text = value.as_str().map(str::to_owned);
-                    text.ok_or_else(|| scope.unexpected(field, template, "string", &value))
-                };
-                Err(StateError::new(field("Error")?, field("Cause")?))
-            }
+            "Fail" => Err(failure(state, &scope)?),
             "Wait" => {
-                let template = &state["Seconds"];
-                let value = scope.fill("Seconds", template)?;
-                let seconds = json(&value)?
-                    .as_u64()
-                    .ok_or_else(|| scope.unexpected("Seconds", template, "number", &value))?;
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                tokio::time::sleep(pause(state, &scope)?).await;
                 leave(state, "Next", &scope, input, variables)
             }
             "Choice" => {
-                for choice in array(state, "Choices") {
-                    let template = &choice["Condition"];
-                    match scope.fill("Condition", template)? {
-                        JValue::Bool(true) => return leave(choice, "Next", &scope, input, variables),
-                        JValue::Bool(false) => {}
-                        other => return Err(scope.unexpected("Condition", template, "boolean", &other)),
-                    }
-                }
-                if state.get("Default").is_none() {
-                    return Err(StateError::new(
-                        "States.NoChoiceMatched",
-                        format!("no choice of {name} matched"),
-                    ));
-                }
-                leave(state, "Default", &scope, input, variables)
+                let (rule, next) = choice(name, state, &scope)?;
+                leave(rule, next, &scope, input, variables)
             }
-            "Task" | "Map" => {
-                let mut tried = vec![0_u64; array(state, "Retry").count()];
-                loop {
-                    let attempt = if state["Type"] == "Task" {
-                        self.task(state, &scope).await
-                    } else {
-                        self.map(state, &scope, variables, trace).await
-                    };
-                    let error = match attempt {
-                        Ok(result) => {
-                            return leave(state, "Next", &scope.with("result", result), input, variables);
-                        }
-                        Err(error) => error,
-                    };
-                    if let Some(wait) = self.retry(state, &error, &mut tried) {
-                        trace.borrow_mut().retries += 1;
-                        tokio::time::sleep(wait).await;
-                        continue;
-                    }
-                    let Some(catcher) = array(state, "Catch").find(|catcher| matches(catcher, &error)) else {
-                        return Err(error);
-                    };
-                    let error = object([
-                        ("Error", JValue::from(error.error)),
-                        ("Cause", JValue::from(error.cause)),
-                    ]);
-                    return leave(
-                        catcher,
-                        "Next",
-                        &scope.with("errorOutput", error.clone()),
-                        &error,
-                        variables,
-                    );
-                }
-            }
+            "Task" | "Map" => match self.attempts(state, &scope, variables, trace).await {
+                Ok(result) => leave(state, "Next", &scope.with("result", result), input, variables),
+                Err(error) => caught(state, error, scope, variables),
+            },
             other => Err(StateError::definition(format!(
                 "{name} is of type {other}, which is not known here"
             ))),
+        }
+    }
+
+    /// Carries out a Task or a Map, and again as long as its `Retry` says so.
+    async fn attempts(
+        &self,
+        state: &Value,
+        scope: &Scope<'_>,
+        variables: &Variables,
+        trace: &RefCell<Trace>,
+    ) -> Result<JValue, StateError> {
+        let mut tried = vec![0_u64; array(state, "Retry").count()];
+        loop {
+            let attempt = if state["Type"] == "Task" {
+                self.task(state, scope).await
+            } else {
+                self.map(state, scope, variables, trace).await
+            };
+            let error = match attempt {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
+            };
+            let Some(wait) = self.retry(state, &error, &mut tried) else {
+                return Err(error);
+            };
+            trace.borrow_mut().retries += 1;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -337,6 +305,76 @@ impl Execution<'_> {
         };
         Some(Duration::from_secs_f64(wait * share))
     }
+}
+
+/// The error of a Fail.
+fn failure(state: &Value, scope: &Scope<'_>) -> Result<StateError, StateError> {
+    let field = |field: &str| {
+        let Some(template) = state.get(field) else {
+            return Ok(String::new());
+        };
+        let value = scope.fill(field, template)?;
+        let text = value.as_str().map(str::to_owned);
+        text.ok_or_else(|| scope.unexpected(field, template, "string", &value))
+    };
+    Ok(StateError::new(field("Error")?, field("Cause")?))
+}
+
+/// How long a Wait takes.
+fn pause(state: &Value, scope: &Scope<'_>) -> Result<Duration, StateError> {
+    let template = &state["Seconds"];
+    let value = scope.fill("Seconds", template)?;
+    let seconds = json(&value)?
+        .as_u64()
+        .ok_or_else(|| scope.unexpected("Seconds", template, "number", &value))?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// What a Choice is left by, and the field of it that names what is next: the first rule whose condition holds, or the
+/// state itself where it has a default.
+fn choice<'a>(
+    name: &str,
+    state: &'a Value,
+    scope: &Scope<'_>,
+) -> Result<(&'a Value, &'static str), StateError> {
+    for choice in array(state, "Choices") {
+        let template = &choice["Condition"];
+        match scope.fill("Condition", template)? {
+            JValue::Bool(true) => return Ok((choice, "Next")),
+            JValue::Bool(false) => {}
+            other => return Err(scope.unexpected("Condition", template, "boolean", &other)),
+        }
+    }
+    if state.get("Default").is_none() {
+        return Err(StateError::new(
+            "States.NoChoiceMatched",
+            format!("no choice of {name} matched"),
+        ));
+    }
+    Ok((state, "Default"))
+}
+
+/// Leaves a state that has failed by its first catcher of the error. Without one, the error stands.
+fn caught(
+    state: &Value,
+    error: StateError,
+    scope: Scope<'_>,
+    variables: &mut Variables,
+) -> Result<Next, StateError> {
+    let Some(catcher) = array(state, "Catch").find(|catcher| matches(catcher, &error)) else {
+        return Err(error);
+    };
+    let error = object([
+        ("Error", JValue::from(error.error)),
+        ("Cause", JValue::from(error.cause)),
+    ]);
+    leave(
+        catcher,
+        "Next",
+        &scope.with("errorOutput", error.clone()),
+        &error,
+        variables,
+    )
 }
 
 /// The items of a Map: what its field gives, or its input.

@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::AwsOptions;
-use crate::aws::for_shell;
+use terminal::for_shell;
 
 /// Which deployment of mirrorstep is meant, and how AWS is reached.
 #[derive(Debug, Clone, Args)]

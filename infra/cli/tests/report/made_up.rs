@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{SignedDuration, Timestamp};
-use mirrorstep::executions::{Execution, Listing, Machine};
-use mirrorstep::ledger::Ledger;
-use mirrorstep::overview::{Coverage, Interface, Overview, Sensor};
-use mirrorstep::report::Report;
+use mirrorstep::investigate::executions::{Execution, Listing, Machine};
+use mirrorstep::watch::ledger::Ledger;
+use mirrorstep::watch::overview::{Coverage, Interface, Overview, Sensor};
+use mirrorstep::watch::report::Report;
 use mirrorstep_core::assignment::LedgerEvent;
 use serde_json::{Value, json};
 

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use made_up::{Fleet, HOSTILE, empty};
-use mirrorstep::report::Report;
+use mirrorstep::watch::report::Report;
 use serde_json::{Value, json};
 use venv::Venv;
 

@@ -12,7 +12,7 @@ use super::{Answer, Context, existing};
 use crate::describe::{Filters, Paging, candidates, is_tag_filter, json as json_of, listed, page};
 use crate::error::ApiError;
 use crate::model::{
-    Instance, InstanceState, NetworkInterface, Placement, Row, StateReason, Subnet, Values, many, shown,
+    Instance, InstanceState, NetworkInterface, Placement, Row, StateReason, Subnet, Tag, Values, many, shown,
 };
 use crate::query::Params;
 
@@ -39,22 +39,48 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
             "Invalid value '{least}' for MinCount or '{most}' for MaxCount: at least 1, and MinCount at most MaxCount"
         )));
     }
-    let image_id = params.need("ImageId")?.to_owned();
-    let instance_type = params.get("InstanceType").unwrap_or("m1.small").to_owned();
-    let tags = params.tags_for("instance")?;
-    let interface_tags = params.tags_for("network-interface")?;
-    let specs = interface_specs(context, params, most)?;
-    let reservation_id = context.world.new_id("r");
+    let launch = Launch {
+        image_id: params.need("ImageId")?.to_owned(),
+        instance_type: params.get("InstanceType").unwrap_or("m1.small").to_owned(),
+        client_token: params.text("ClientToken"),
+        tags: params.tags_for("instance")?,
+        interface_tags: params.tags_for("network-interface")?,
+        specs: interface_specs(context, params, most)?,
+        reservation_id: context.world.new_id("r"),
+    };
+    let instances: Vec<Value> = (0..most)
+        .map(|launch_index| launch.instance(context, launch_index))
+        .collect::<Result<_, _>>()?;
+    Ok(json!({
+        "ReservationId": launch.reservation_id, "OwnerId": context.account, "Groups": [], "Instances": instances,
+    }))
+}
 
-    let mut instances = Vec::new();
-    for launch_index in 0..most {
-        let made = make_interfaces(context, &specs, &interface_tags)?;
-        let primary = specs.iter().zip(&made).find(|(spec, _)| spec.device_index == 0);
+/// What the instances of one request have in common.
+struct Launch {
+    image_id: String,
+    instance_type: String,
+    client_token: Option<String>,
+    tags: Vec<Tag>,
+    interface_tags: Vec<Tag>,
+    specs: Vec<InterfaceSpec>,
+    reservation_id: String,
+}
+
+impl Launch {
+    /// Runs one instance, with its interfaces: as the answer shows it.
+    fn instance(&self, context: &mut Context<'_>, launch_index: i32) -> Result<Value, ApiError> {
+        let made = make_interfaces(context, &self.specs, &self.interface_tags)?;
+        let primary = self
+            .specs
+            .iter()
+            .zip(&made)
+            .find(|(spec, _)| spec.device_index == 0);
         let Some((spec, primary)) = primary.map(|(spec, made)| (spec, made.clone())) else {
             return Err(ApiError::internal());
         };
         let instance_id = context.world.new_id("i");
-        for (spec, interface) in specs.iter().zip(&made) {
+        for (spec, interface) in self.specs.iter().zip(&made) {
             let id = &interface.network_interface_id;
             interfaces::tie(
                 context,
@@ -69,11 +95,11 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
             .then(|| interfaces::publish(context, &primary.network_interface_id));
         let instance = Instance {
             instance_id: instance_id.clone(),
-            image_id: Some(image_id.clone()),
+            image_id: Some(self.image_id.clone()),
             ami_launch_index: Some(launch_index),
-            client_token: params.text("ClientToken"),
-            instance_type: instance_type.clone(),
-            architecture: Some(architecture(&instance_type).to_owned()),
+            client_token: self.client_token.clone(),
+            instance_type: self.instance_type.clone(),
+            architecture: Some(architecture(&self.instance_type).to_owned()),
             state: InstanceState::named("pending"),
             state_transition_reason: String::new(),
             state_reason: None,
@@ -89,20 +115,18 @@ pub(super) fn run(context: &mut Context<'_>, params: &Params) -> Answer {
             public_dns_name: public.as_ref().and_then(|public| public.public_dns_name.clone()),
             public_ip_address: public.and_then(|public| public.public_ip),
             security_groups: primary.groups,
-            tags: tags.clone(),
-            reservation_id: reservation_id.clone(),
+            tags: self.tags.clone(),
+            reservation_id: self.reservation_id.clone(),
             owner_id: context.account.to_owned(),
         };
         context.world.instances.put(context.now, instance.clone());
         let interfaces = context.world.interfaces_of(&instance_id);
-        instances.push(shown_instance(&instance, &interfaces));
+        let shown = shown_instance(&instance, &interfaces);
         context
             .world
             .set_state(context.now, &context.time, &instance_id, "running");
+        Ok(shown)
     }
-    Ok(json!({
-        "ReservationId": reservation_id, "OwnerId": context.account, "Groups": [], "Instances": instances,
-    }))
 }
 
 /// The interfaces that the request asks for, each checked, or the one that an instance has at least.

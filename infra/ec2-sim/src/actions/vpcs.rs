@@ -18,25 +18,32 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
     let cidr_block = ipv4_range(params.need("CidrBlock")?)?;
     check_size(&cidr_block, "InvalidVpc.Range")?;
     let tags = params.tags_for("vpc")?;
-    let owner_id = Some(context.account.to_owned());
-    let (now, world) = (context.now, &mut *context.world);
     let vpc = Vpc {
-        vpc_id: world.new_id("vpc"),
+        vpc_id: context.world.new_id("vpc"),
         cidr_block_association_set: vec![VpcCidrBlock {
-            association_id: world.new_id("vpc-cidr-assoc"),
+            association_id: context.world.new_id("vpc-cidr-assoc"),
             cidr_block: cidr_block.clone(),
             cidr_block_state: Some(NamedState {
                 state: "associated".to_owned(),
             }),
         }],
-        cidr_block: cidr_block.clone(),
+        cidr_block,
         state: Some("available".to_owned()),
         is_default: false,
         instance_tenancy: Some("default".to_owned()),
-        owner_id: owner_id.clone(),
+        owner_id: Some(context.account.to_owned()),
         tags,
     };
-    let group_id = world.new_id("sg");
+    put_default_group(context, &vpc);
+    put_default_acl(context, &vpc);
+    put_main_route_table(context, &vpc);
+    context.world.vpcs.put(context.now, vpc.clone());
+    Ok(json!({"Vpc": vpc}))
+}
+
+/// The group that lets in what its own members send, and lets out everything.
+fn put_default_group(context: &mut Context<'_>, vpc: &Vpc) {
+    let group_id = context.world.new_id("sg");
     let security_group_arn = Some(super::security_groups::arn(
         context.region,
         context.account,
@@ -46,13 +53,13 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
         ip_protocol: "-1".to_owned(),
         ..IpPermission::default()
     };
-    world.groups.put(
-        now,
+    context.world.groups.put(
+        context.now,
         SecurityGroup {
             ip_permissions: vec![IpPermission {
                 user_id_group_pairs: vec![UserIdGroupPair {
                     group_id: Some(group_id.clone()),
-                    user_id: owner_id.clone(),
+                    user_id: vpc.owner_id.clone(),
                     ..UserIdGroupPair::default()
                 }],
                 ..all.clone()
@@ -62,28 +69,34 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
             group_id,
             group_name: "default".to_owned(),
             description: "default VPC security group".to_owned(),
-            owner_id: owner_id.clone(),
+            owner_id: vpc.owner_id.clone(),
             vpc_id: Some(vpc.vpc_id.clone()),
             tags: Vec::new(),
         },
     );
-    let network_acl_id = world.new_id("acl");
-    world.acls.put(
-        now,
+}
+
+fn put_default_acl(context: &mut Context<'_>, vpc: &Vpc) {
+    let network_acl_id = context.world.new_id("acl");
+    context.world.acls.put(
+        context.now,
         NetworkAcl {
             network_acl_id,
             vpc_id: Some(vpc.vpc_id.clone()),
             is_default: true,
-            owner_id: owner_id.clone(),
+            owner_id: vpc.owner_id.clone(),
             associations: Vec::new(),
             entries: super::network_acls::default_entries(true),
             tags: Vec::new(),
         },
     );
-    let route_table_id = world.new_id("rtb");
-    let route_table_association_id = world.new_id("rtbassoc");
-    world.route_tables.put(
-        now,
+}
+
+fn put_main_route_table(context: &mut Context<'_>, vpc: &Vpc) {
+    let route_table_id = context.world.new_id("rtb");
+    let route_table_association_id = context.world.new_id("rtbassoc");
+    context.world.route_tables.put(
+        context.now,
         RouteTable {
             associations: vec![RouteTableAssociation {
                 main: true,
@@ -94,16 +107,14 @@ pub(super) fn create_vpc(context: &mut Context<'_>, params: &Params) -> Answer {
                 }),
                 ..RouteTableAssociation::default()
             }],
-            routes: vec![super::routes::local_route(cidr_block)],
+            routes: vec![super::routes::local_route(vpc.cidr_block.clone())],
             route_table_id,
             vpc_id: Some(vpc.vpc_id.clone()),
-            owner_id,
+            owner_id: vpc.owner_id.clone(),
             propagating_vgws: Vec::new(),
             tags: Vec::new(),
         },
     );
-    world.vpcs.put(now, vpc.clone());
-    Ok(json!({"Vpc": vpc}))
 }
 
 /// A VPC and a subnet have 16 to 65536 addresses (VPC guide, "VPC CIDR blocks" and "Subnet CIDR blocks").
@@ -210,31 +221,70 @@ pub(super) fn create_subnet(context: &mut Context<'_>, params: &Params) -> Answe
     let cidr_block = ipv4_range(params.need("CidrBlock")?)?;
     let tags = params.tags_for("subnet")?;
     existing_vpc(context, &vpc_id)?;
-    let zones = zones(context.region);
-    let (asked_name, asked_id) = (params.get("AvailabilityZone"), params.get("AvailabilityZoneId"));
-    let zone = zones
+    let (zone_name, zone_id) = zone_of_subnet(context.region, params)?;
+    let block = free_block(context, &vpc_id, &cidr_block)?;
+    let (now, world) = (context.now, &mut *context.world);
+    let subnet_id = world.new_id("subnet");
+    let addresses = 2_i64.pow(u32::from(32 - block.prefix_len())) - 5;
+    let subnet = Subnet {
+        subnet_arn: Some(format!(
+            "arn:aws:ec2:{}:{}:subnet/{subnet_id}",
+            context.region, context.account
+        )),
+        subnet_id: subnet_id.clone(),
+        vpc_id: vpc_id.clone(),
+        cidr_block,
+        availability_zone: zone_name,
+        availability_zone_id: Some(zone_id),
+        available_ip_address_count: i32::try_from(addresses).ok(),
+        assign_ipv6_address_on_creation: false,
+        ipv6_native: false,
+        default_for_az: false,
+        map_public_ip_on_launch: false,
+        state: Some("available".to_owned()),
+        owner_id: Some(context.account.to_owned()),
+        tags,
+    };
+    world.subnets.put(now, subnet.clone());
+    let default = world
+        .acls
         .iter()
-        .find(|(name, id)| {
-            asked_name.is_none_or(|asked| asked == name) && asked_id.is_none_or(|asked| asked == id)
-        })
-        .ok_or_else(|| {
-            let names: Vec<&str> = zones.iter().map(|(name, _)| name.as_str()).collect();
-            let why = format!(
-                "Subnets can currently only be created in the following availability zones: {}.",
-                names.join(", ")
-            );
-            ApiError::invalid_value(
-                "availabilityZone",
-                asked_name.or(asked_id).unwrap_or_default(),
-                &why,
-            )
-        })?;
+        .find(|acl| acl.is_default && acl.vpc_id.as_ref() == Some(&vpc_id));
+    if let Some(acl_id) = default.map(|acl| acl.network_acl_id.clone()) {
+        super::network_acls::tie(world, now, &acl_id, &subnet_id);
+    }
+    Ok(json!({"Subnet": subnet}))
+}
+
+/// The zone that a subnet's request asks for, by name, by id or by both: its name and its id.
+fn zone_of_subnet(region: &str, params: &Params) -> Result<(String, String), ApiError> {
+    let zones = zones(region);
+    let (asked_name, asked_id) = (params.get("AvailabilityZone"), params.get("AvailabilityZoneId"));
+    let zone = zones.iter().find(|(name, id)| {
+        asked_name.is_none_or(|asked| asked == name) && asked_id.is_none_or(|asked| asked == id)
+    });
+    zone.cloned().ok_or_else(|| {
+        let names: Vec<&str> = zones.iter().map(|(name, _)| name.as_str()).collect();
+        let why = format!(
+            "Subnets can currently only be created in the following availability zones: {}.",
+            names.join(", ")
+        );
+        ApiError::invalid_value(
+            "availabilityZone",
+            asked_name.or(asked_id).unwrap_or_default(),
+            &why,
+        )
+    })
+}
+
+/// A subnet's block: within its VPC's, and apart from those of the VPC's other subnets.
+fn free_block(context: &Context<'_>, vpc_id: &str, cidr_block: &str) -> Result<Ipv4Net, ApiError> {
     let block: Ipv4Net = cidr_block
         .parse()
-        .map_err(|_| super::malformed_range(&cidr_block))?;
-    check_size(&cidr_block, "InvalidSubnet.Range")?;
+        .map_err(|_| super::malformed_range(cidr_block))?;
+    check_size(cidr_block, "InvalidSubnet.Range")?;
     let parsed = |text: &str| text.parse::<Ipv4Net>().ok();
-    if let Some(vpc) = context.world.vpcs.get(&vpc_id) {
+    if let Some(vpc) = context.world.vpcs.get(vpc_id) {
         let ranges = vpc
             .cidr_block_association_set
             .iter()
@@ -257,37 +307,7 @@ pub(super) fn create_subnet(context: &mut Context<'_>, params: &Params) -> Answe
         let message = format!("The CIDR '{cidr_block}' conflicts with another subnet");
         return Err(ApiError::new("InvalidSubnet.Conflict", message));
     }
-    let (now, world) = (context.now, &mut *context.world);
-    let subnet_id = world.new_id("subnet");
-    let addresses = 2_i64.pow(u32::from(32 - block.prefix_len())) - 5;
-    let subnet = Subnet {
-        subnet_arn: Some(format!(
-            "arn:aws:ec2:{}:{}:subnet/{subnet_id}",
-            context.region, context.account
-        )),
-        subnet_id: subnet_id.clone(),
-        vpc_id: vpc_id.clone(),
-        cidr_block,
-        availability_zone: zone.0.clone(),
-        availability_zone_id: Some(zone.1.clone()),
-        available_ip_address_count: i32::try_from(addresses).ok(),
-        assign_ipv6_address_on_creation: false,
-        ipv6_native: false,
-        default_for_az: false,
-        map_public_ip_on_launch: false,
-        state: Some("available".to_owned()),
-        owner_id: Some(context.account.to_owned()),
-        tags,
-    };
-    world.subnets.put(now, subnet.clone());
-    let default = world
-        .acls
-        .iter()
-        .find(|acl| acl.is_default && acl.vpc_id.as_ref() == Some(&vpc_id));
-    if let Some(acl_id) = default.map(|acl| acl.network_acl_id.clone()) {
-        super::network_acls::tie(world, now, &acl_id, &subnet_id);
-    }
-    Ok(json!({"Subnet": subnet}))
+    Ok(block)
 }
 
 /// `DescribeSubnets`.

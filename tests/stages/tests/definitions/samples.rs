@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use mirrorstep_core::ErrorName;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, Refusal};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, ObservedSession, Refusal};
 use mirrorstep_core::pipeline::{
     Admission, ByReference, Candidacy, Candidate, Choice, ChoiceKind, ConsideredLoad, CountedSensor,
     CountedSessions, CreatedSession, Decision, Endpoint, ExistingSessions, LeftOut, Loss, MirrorRequest,
-    ObservedSession, Outcome, Picked, RejectedBy, Rejection, Released, ReleasedInstance, ResolvedInstance,
-    Source, TaggedSession, TargetKind,
+    Outcome, Picked, RejectedBy, Rejection, Released, ReleasedInstance, ResolvedInstance, Source,
+    TaggedSession, TargetKind,
 };
 use mirrorstep_core::reconcile::{Reconciled, Running, Step, Summary};
 use serde::Serialize;

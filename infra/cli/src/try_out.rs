@@ -1,0 +1,4 @@
+//! Trying it without AWS: `demo` and `local`.
+
+pub mod demo;
+pub mod local;
