@@ -34,7 +34,8 @@ pub struct Assignment {
     pub generation: u64,
     /// How many events the assignment has had. Every transition is guarded by it.
     pub version: u64,
-    /// The idempotency token of the create call, one for each generation.
+    /// The idempotency token of the create call, one for each generation
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
     pub client_token: String,
     /// The session's number on the interface, fixed when the reservation is made.
     pub session_number: i32,
@@ -96,8 +97,8 @@ impl Assignment {
     }
 
     /// Until when the assignment is trusted though EC2 does not show its session. What is made, moved or deleted
-    /// EC2 shows late, so that before this time a session that was deleted by hand cannot be told from one that was
-    /// made a moment ago.
+    /// EC2 shows late (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"),
+    /// so that before this time a session that was deleted by hand cannot be told from one that was made a moment ago.
     pub fn trusted_until(&self) -> Timestamp {
         self.changed_at + SESSION_GRACE
     }
@@ -423,8 +424,10 @@ impl NewReservation<'_> {
     /// The event of this reservation after `before`, the interface's released assignment if it has one.
     ///
     /// The session number is the lowest that is free, so that two generations of one interface ask for the
-    /// same number and EC2 refuses the second while the first one's session exists. The token is a hash of
-    /// everything that tells this reservation from any other, also from one of a ledger since deleted.
+    /// same number and EC2 refuses the second while the first one's session exists: an assumption, as vendors' tools see
+    /// it. The token is a hash of everything that tells this reservation from any other, also from one of a ledger since
+    /// deleted: the same token with other parameters is refused
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
     pub fn event(&self, before: Option<&Assignment>) -> LedgerEvent {
         let generation = before.map_or(0, |a| a.generation) + 1;
         let session_number = (1..=MAX_SESSION_NUMBER)
@@ -465,16 +468,16 @@ impl NewReservation<'_> {
     }
 }
 
-/// The highest session number (EC2 API reference, `CreateTrafficMirrorSession`).
+/// The highest session number
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>, `SessionNumber`).
 const MAX_SESSION_NUMBER: i32 = 32766;
 
 /// How long EC2 may fail to show a session that was created. Until then an active assignment is trusted
-/// (EC2 developer guide, "Eventual consistency",
-/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>). AWS names no bound: that this is
-/// long enough is an assumption, far beyond what is seen.
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"). AWS names no
+/// bound: that this is long enough is an assumption, far beyond what is seen.
 pub const SESSION_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-/// The least pause before EC2 is asked again for a session that it does not show.
+/// The least pause before EC2 is asked again for a session that it does not show. AWS names no time: an assumption.
 const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long an execution may hold a reservation before another may take it as abandoned: longer than the

@@ -106,8 +106,9 @@ impl TagSelector {
 
 /// So many ids `TARGET_IDS` has room for. More sensors are chosen by a tag (`TARGET_TAG`).
 ///
-/// All variables of a function together have 4 KB (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>,
-/// "Environment variables"), and a parameter of CloudFormation has 4,096 bytes
+/// All variables of a function together have 4 KB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, "Environment variables"), and a parameter
+/// of CloudFormation has 4,096 bytes
 /// (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>, "Parameters"). An id with
 /// its comma takes 22 bytes: 150 ids take 3,300, and leave 800 for the other variables. Nothing is refused here: what has
 /// arrived in a function's environment did fit, and a deployment that works is not to be stopped.
@@ -162,14 +163,18 @@ impl Targets {
 pub struct SessionSettings {
     /// `FILTER_ID`.
     pub filter_id: FilterId,
-    /// `VIRTUAL_NETWORK_ID`, the VXLAN network identifier. Without it EC2 picks one for each session.
+    /// `VIRTUAL_NETWORK_ID`, the VXLAN network identifier, 24 bits long. Without it EC2 picks one for each session
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "VXLAN ID").
     pub virtual_network_id: Option<i32>,
-    /// `PACKET_LENGTH`, in bytes from the start of a packet. Without it whole packets are mirrored.
+    /// `PACKET_LENGTH`, in bytes from the start of a packet, at most 8500. Without it whole packets are mirrored
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>, `PacketLength`).
     pub packet_length: Option<i32>,
 }
 
 impl SessionSettings {
-    /// Reads `FILTER_ID`, `VIRTUAL_NETWORK_ID` and `PACKET_LENGTH`.
+    /// Reads `FILTER_ID`, `VIRTUAL_NETWORK_ID` and `PACKET_LENGTH`. EC2 takes a packet length of 1 to 8500 for a load
+    /// balancer (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>,
+    /// `PacketLength`); that it takes no more for another target is an assumption.
     pub fn from(environment: &Environment) -> Result<Self, StageError> {
         let filter = environment.get("FILTER_ID").ok_or_else(|| {
             invalid(

@@ -4,25 +4,34 @@ use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 
 /// Every name that a stage can fail with. It is the `errorType` of the Lambda function's error, and so the
-/// error name in Step Functions (Step Functions guide, "Handling errors in workflows").
+/// error name in Step Functions
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html#error-handling-error-representation>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorName {
-    /// EC2 does not show the instance or interface: not yet, or not any more.
+    /// EC2 does not show the instance or interface: not yet
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"), or not any
+    /// more.
     InstanceNotFound,
-    /// EC2 refuses for the rate of calls: come back later.
+    /// EC2 refuses for the rate of calls: come back later
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-rate-based>).
     Ec2Throttled,
-    /// EC2 failed or did not answer: come back later. The call may have been carried out.
+    /// EC2 failed or did not answer: come back later. The call may have been carried out
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-server>).
     Ec2Unavailable,
-    /// Others wrote the same ledger entries at the same time: come back soon.
+    /// Others wrote the same ledger entries at the same time: come back soon
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>).
     LedgerContention,
-    /// DynamoDB failed, throttled or did not answer: come back soon. The write may have been carried out.
+    /// DynamoDB failed, throttled or did not answer: come back soon. The write may have been carried out
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.MessagesAndCodes>).
     LedgerUnavailable,
     /// An item of the ledger that this rests on cannot be read: a person must mend it.
     LedgerUnreadable,
-    /// EC2 says that the target takes no more sessions: release, remember, pick another.
+    /// EC2 says that the target takes no more sessions: release, remember, pick another
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sources>).
     SensorFull,
     /// EC2 refuses the session for the target's own sake, such as that its interface is gone: release, leave the
-    /// sensor alone for a while, pick another.
+    /// sensor alone for a while, pick another
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
     SensorDown,
     /// The ledger has not counted a candidate's sessions in EC2 yet: count them, then pick.
     SensorUncounted,
@@ -30,18 +39,23 @@ pub enum ErrorName {
     /// number. Release it and start over from the existing sessions.
     ReservationStale,
     /// EC2 refuses the session for now: the interface is not shown attached to a running instance yet, or its session
-    /// number is taken by a session that is not shown. Look again soon.
+    /// number is taken by a session that is not shown. Look again soon
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency").
     InterfaceNotReady,
-    /// EC2 refuses the interface as a mirror source.
+    /// EC2 refuses the interface as a mirror source
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Instance types").
     SourceNotMirrorable,
-    /// EC2 refuses the session, and it is not known why: the message has EC2's own words. It is taken as this
-    /// interface's, until a person has looked.
+    /// EC2 refuses the session, and it is not known why: the message has EC2's own words. That it is this interface's is
+    /// an assumption, until a person has looked.
     SessionRefused,
     /// Every candidate was rejected. The message is JSON with each rejection.
     NoEligibleSensor,
-    /// An AWS quota is reached: a person must raise it or make room.
+    /// An AWS quota is reached: a person must make room
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sessions>:
+    /// neither quota of sessions can be raised).
     QuotaExceeded,
-    /// The function's role lacks a permission: a person must grant it.
+    /// The function's role lacks a permission: a person must grant it
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors>).
     AccessDenied,
     /// A setting of the function is missing, malformed, or names what does not exist.
     InvalidConfiguration,
@@ -137,7 +151,21 @@ pub enum ServiceFailure {
 
 /// Sorts an answer by its error code and HTTP status. No code and no status: no answer came.
 ///
-/// Codes: EC2 API reference, "Error codes"; DynamoDB developer guide, "Error handling".
+/// The codes, each of EC2, of DynamoDB, or of every service:
+/// - throttled: `RequestLimitExceeded` of EC2
+///   (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-server>), those of
+///   DynamoDB
+///   (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.MessagesAndCodes>),
+///   and the others that AWS's own SDK takes for throttling
+///   (<https://github.com/smithy-lang/smithy-rs/blob/main/aws/rust-runtime/aws-runtime/src/retries/classifiers.rs>,
+///   `THROTTLING_ERRORS`);
+/// - not allowed: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors> and
+///   <https://docs.aws.amazon.com/awsconsolehelpdocs/latest/gsg/common-errors.html>, "Common Errors". That `AccessDenied`,
+///   `ExpiredToken`, `InvalidSignatureException` and `SignatureDoesNotMatch`, of other services, mean the same here is
+///   an assumption;
+/// - failed: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-server>.
+///
+/// That an answer with no known code means what its HTTP status says is an assumption.
 pub fn classify(code: Option<&str>, status: Option<u16>) -> ServiceFailure {
     match code {
         Some(

@@ -6,10 +6,15 @@ use serde_json::Value;
 use crate::error::{ErrorName, StageError};
 use crate::ids::{InstanceId, InterfaceId};
 
-/// The `detail-type` of the event (EC2 user guide, "Instance state change events").
+/// The `detail-type` of the event
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html>, "State change events
+/// for Amazon EC2 instances").
 const DETAIL_TYPE: &str = "EC2 Instance State-change Notification";
 
-/// The instance that an EventBridge envelope is about, and its state, which is one of `states`.
+/// The instance that an EventBridge envelope is about, and its state, which is one of `states`. The members, and the
+/// states that there are:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html>, "State change events for
+/// Amazon EC2 instances".
 pub fn instance_of_event(envelope: &Value, states: &[&str]) -> Result<(InstanceId, String), StageError> {
     let invalid = |what: String| {
         StageError::new(
@@ -39,7 +44,8 @@ pub fn instance_of_event(envelope: &Value, states: &[&str]) -> Result<(InstanceI
     Ok((instance, state.to_owned()))
 }
 
-/// The interfaces that the event is about, where it names some: else it is about all of its instance's.
+/// The interfaces that the event is about, where it names some: else it is about all of its instance's. EC2's own events
+/// name none: the member is ours.
 pub fn interfaces_of_event(envelope: &Value) -> Result<Option<Vec<InterfaceId>>, StageError> {
     match envelope.pointer("/detail/interface-ids") {
         None | Some(Value::Null) => Ok(None),

@@ -1,7 +1,8 @@
 //! Identifiers of AWS objects, checked when they come in.
 //!
-//! An identifier is a prefix and 8 or 17 hexadecimal digits (EC2 user guide, "Resource IDs"). Longer runs of
-//! digits are accepted too: EC2 does not promise 17 for ever.
+//! An identifier is a prefix and 8 or 17 hexadecimal digits
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html>, "Resource IDs"; that the digits are
+//! hexadecimal is an assumption, as is seen). Longer runs of digits are accepted too: EC2 does not promise 17 for ever.
 
 use std::fmt;
 

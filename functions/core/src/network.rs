@@ -1,4 +1,5 @@
-//! The AWS objects that a verdict rests on, as the AWS CLI prints them.
+//! The AWS objects that a verdict rests on, as the AWS CLI prints them. Their members and values:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Types.html>, "Data Types".
 //!
 //! The member names are those of the EC2 API in the CLI's spelling, so that the output of
 //! `aws ec2 describe-…` reads as it is, and is written likewise. Members that no rule uses are not kept. A member

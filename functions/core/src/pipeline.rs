@@ -1,8 +1,9 @@
 //! What the state machines hand to a stage and what a stage hands on.
 //!
 //! These shapes are the state of an execution, and so the audit that a person reads in the console: ids and
-//! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows (below
-//! 64 KiB for 500 targets).
+//! decisions, not descriptions, so that the state stays far below the 256 KiB that Step Functions allows
+//! (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html#service-limits-task-executions>), below
+//! 64 KiB for 500 targets.
 
 mod state;
 
@@ -191,7 +192,7 @@ pub struct Candidacy {
 }
 
 /// The source of mirrored packets: the outer header's sender is its primary private IPv4 address, always
-/// (VPC Traffic Mirroring guide, "Packet format").
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "Source IP address").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
@@ -233,7 +234,9 @@ pub struct Candidate {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// What receives the packets of a target.
+/// What receives the packets of a target
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Understand traffic mirror target
+/// concepts").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
@@ -319,21 +322,32 @@ pub struct Rejection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RejectedBy {
-    /// It does not exist, cannot be seen, or is the source itself.
+    /// It does not exist, cannot be seen, or is the source itself
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources").
     Target,
-    /// EC2 shows that it cannot receive anything now, or has lately refused a session for its sake.
+    /// EC2 shows that it cannot receive anything now, or has lately refused a session for its sake
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Note").
     SensorDown,
-    /// It has no endpoint in the source's zone, and only local ones may be used.
+    /// It has no endpoint in the source's zone, and only local ones may be used: a setting, since traffic between zones
+    /// is charged (<https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer>).
     AvailabilityZone,
-    /// None of its security groups lets UDP 4789 in from the source.
+    /// None of its security groups lets UDP 4789 in from the source
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/create-traffic-mirroring-target.html>, "Create or delete a
+    /// traffic mirror target").
     SecurityGroup,
-    /// The network ACL of its subnet does not let UDP 4789 in from the source.
+    /// The network ACL of its subnet does not let UDP 4789 in from the source
+    /// (<https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html>, "Network ACL basics").
     NetworkAcl,
-    /// The route table of the source's subnet does not lead to it.
+    /// The route table of the source's subnet does not lead to it
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-connection.html>, "Understand traffic mirror
+    /// source and target connectivity options").
     Route,
-    /// It has no room.
+    /// It has no room: EC2 said so
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sources>),
+    /// a person drains it, or its counter cannot be read.
     Capacity,
-    /// What a rule needs to know cannot be seen.
+    /// What a rule needs to know cannot be seen, or is malformed. This is no rule of AWS's: that such a target is better
+    /// left out is an assumption, which `UNVERIFIABLE_TARGETS` overrules.
     Unverifiable,
 }
 

@@ -1,7 +1,8 @@
 //! Stage `create-session`: creates the reserved session in EC2, and marks the assignment active.
 //!
 //! Every parameter of the call comes from the reservation, its idempotency token among them, so that the stage
-//! run again, or run by two executions that share a reservation, makes the same call and ends the same.
+//! run again, or run by two executions that share a reservation, makes the same call and ends the same
+//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
 
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::pipeline::{CreatedSession, Invocation, Picked, Stage};
@@ -80,7 +81,8 @@ impl CreateSession {
         }
         match refusal.class {
             Some(Class::NotMirrorable) => self.not_mirrorable(reserved, refusal.error).await,
-            // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so.
+            // AWS documents that an interface cannot be a source and a target at once, and not how EC2 says so
+            // (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources").
             Some(Class::SourceIsTarget) | None => self.source_is_target(reserved, refusal.error).await,
             Some(_) => Err(refusal.error),
         }

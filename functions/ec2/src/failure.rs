@@ -90,8 +90,8 @@ impl From<DescribeError> for StageError {
     }
 }
 
-/// Whether EC2 says that the object does not exist: in any of its spellings (EC2 API reference, "Error codes",
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
+/// Whether EC2 says that the object does not exist: in any of its spellings
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
 pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let code = error.code().unwrap_or_default().to_ascii_lowercase();
     ["notfound", "nofound", "notfoundexception"]
@@ -150,7 +150,8 @@ where
     match class(Action::Modify, error) {
         Ok(Some(Class::Full)) => MoveRefusal::Sensor(Trouble::Full, words(error)),
         Ok(Some(Class::SensorDown)) => MoveRefusal::Sensor(Trouble::Down, words(error)),
-        // A session goes with its interface.
+        // A session goes with its interface
+        // (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-considerations.html>, "General").
         Ok(Some(Class::SessionGone | Class::InterfaceGone)) => MoveRefusal::Gone,
         Ok(_) | Err(_) => other(),
     }

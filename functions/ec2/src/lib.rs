@@ -2,12 +2,12 @@
 //!
 //! Every describe is paginated and read to its last page. EC2 refuses describes that are not, in accounts with very
 //! many interfaces (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>,
-//! <https://github.com/aws/amazon-vpc-resource-controller-k8s/issues/188>). What is asked for by id is asked for with
-//! a filter: pages and a list of ids exclude each other
+//! "DescribeNetworkInterfaces"; <https://github.com/aws/amazon-vpc-resource-controller-k8s/issues/188>). What is asked
+//! for by id is asked for with a filter: pages and a list of ids exclude each other
 //! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination>), a list fails as a
 //! whole for one that does not exist, and a filter keeps a call in EC2's larger bucket
-//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>). Many objects are asked for in one
-//! call, up to the 200 values that a filter takes.
+//! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-rate-based>). Many objects
+//! are asked for in one call, up to the 200 values that a filter takes.
 
 mod convert;
 mod failure;
@@ -30,16 +30,18 @@ use mirrorstep_core::{InstanceId, InterfaceId};
 pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
 pub use sessions::{MANAGED_TAG, Tags};
 
-/// The values that EC2 takes in one filter (EC2 API reference, `Filter`).
+/// The values that EC2 takes in one filter
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html#Filtering_Resources_CLI>).
 const FILTER_VALUES: usize = 200;
 
-/// The largest page of most describes (`MaxResults` of each, such as
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTrafficMirrorSessions.html>).
+/// The largest page of most describes (such as
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTrafficMirrorSessions.html>, `MaxResults`).
 pub const PAGE: i32 = 1000;
 
 /// The largest page of route tables
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>) and of a prefix list's
-/// entries (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetManagedPrefixListEntries.html>).
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>, `MaxResults`) and of a prefix
+/// list's entries (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetManagedPrefixListEntries.html>,
+/// `MaxResults`).
 const SMALL_PAGE: i32 = 100;
 
 /// Running instances that are looked at together: the interfaces of so many are asked about in a few calls.
@@ -105,7 +107,9 @@ impl Ec2 {
     pub async fn targets(&self, targets: &Targets) -> Result<Vec<TrafficMirrorTarget>, DescribeError> {
         let ids = match targets {
             Targets::Ids(ids) => ids,
-            // EC2 documents no filter by tag for targets: all are read, in pages, and sorted out here.
+            // EC2 documents no filter by tag for targets
+            // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTrafficMirrorTargets.html>,
+            // `Filter.N`): all are read, in pages, and sorted out here.
             Targets::Tagged(tag) => {
                 let mut found = self.all_targets().await?;
                 found.retain(|target| tag.matches(&target.tags));

@@ -8,6 +8,11 @@
 //! Throttling and failures of EC2 are no refusals, and are told apart before
 //! ([`classify`](mirrorstep_core::error::classify)). General codes such as `InvalidParameterValue` have no row: only
 //! the words say what they are about.
+//!
+//! Codes that are documented are in
+//! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>, those of a
+//! caller that may not in <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors>. A row
+//! says where AWS documents nothing.
 
 /// A call that changes sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,14 +83,15 @@ const CREATE_MODIFY: &[Action] = &[Action::Create, Action::Modify];
 const MODIFY_DELETE: &[Action] = &[Action::Modify, Action::Delete];
 const ALL: &[Action] = &[Action::Create, Action::Modify, Action::Delete];
 
-/// EC2 API reference, "Error codes".
+/// EC2's error codes: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>, "Client error codes for
+/// specific actions" (`#api-error-codes-table-client`) and "Common client error codes" (`#CommonErrors`).
 const ERROR_CODES: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html";
 
 /// The table. The first row that fits counts.
 pub const REFUSALS: &[Row] = &[
     // "The network interface is not supported for Traffic Mirroring." As seen, in the words "eni-… must be attached to a
     // supported instance": <https://github.com/seek-ret/installation/tree/main/aws-traffic-mirroring>. The name that
-    // ends in `Exception` is an older one.
+    // ends in `Exception` is an older one: that it may still come is an assumption.
     Row {
         codes: &[
             "NetworkInterfaceNotSupported",
@@ -98,7 +104,7 @@ pub const REFUSALS: &[Row] = &[
     },
     // As seen: "The interface ID 'eni-…' does not exist" where the target's interface is gone
     // (<https://github.com/seek-ret/installation/tree/main/aws-traffic-mirroring>). By comments in public Terraform
-    // modules also where the sensor's instance does not run: less sure. EC2's reference does not name the code.
+    // modules also where the sensor's instance does not run: an assumption. EC2's reference does not name the code.
     Row {
         codes: &["InvalidTrafficMirrorTarget"],
         words: &[],
@@ -108,7 +114,8 @@ pub const REFUSALS: &[Row] = &[
     },
     // The reference spells `InvalidTrafficMirrorTargetNoFound` (sic). `…Id.NotFound` is what the API answers, by
     // <https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/errors.go>. Targets that EC2
-    // does not show are rejected before: this one was deleted, or is not shared any more, since then.
+    // does not show are rejected before: this one was deleted, or is not shared any more, since then. The spelling
+    // `…NotFound` is an assumption.
     Row {
         codes: &[
             "InvalidTrafficMirrorTargetId.NotFound",
@@ -135,7 +142,8 @@ pub const REFUSALS: &[Row] = &[
         source: ERROR_CODES,
     },
     // "The maximum number of Traffic Mirror sources [sessions] for the specified Traffic Mirror target has been
-    // exceeded." As seen: "Sources per interface-target limit reached (11)".
+    // exceeded" (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
+    // As seen: "Sources per interface-target limit reached (11)".
     Row {
         codes: &[
             "TrafficMirrorSourcesPerTargetLimitExceeded",
@@ -146,7 +154,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::Full,
         source: ERROR_CODES,
     },
-    // "The allowed number of Traffic Mirror sessions for the specified network interface has been exceeded."
+    // "The allowed number of Traffic Mirror sessions for the specified network interface has been exceeded"
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
     Row {
         codes: &["TrafficMirrorSessionsPerInterfaceLimitExceeded"],
         words: &[],
@@ -154,7 +163,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::InterfaceQuota,
         source: ERROR_CODES,
     },
-    // "The maximum number of Traffic Mirror sessions has been exceeded."
+    // "The maximum number of Traffic Mirror sessions has been exceeded"
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>).
     Row {
         codes: &["TrafficMirrorSessionLimitExceeded"],
         words: &[],
@@ -162,7 +172,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::AccountQuota,
         source: ERROR_CODES,
     },
-    // "The specified network interface does not exist." The names without `ID` are older ones.
+    // "The specified network interface does not exist." The names without `ID` are older ones: that they may still come
+    // is an assumption.
     Row {
         codes: &[
             "InvalidNetworkInterfaceID.NotFound",
@@ -184,7 +195,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::InterfaceGone,
         source: ERROR_CODES,
     },
-    // The reference spells `InvalidTrafficMirrorSessionNotFound`, the API answers `…Id.NotFound`, as for a target.
+    // The reference spells `InvalidTrafficMirrorSessionNotFound`, the API answers `…Id.NotFound`, as for a target
+    // (<https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/errors.go>).
     Row {
         codes: &[
             "InvalidTrafficMirrorSessionId.NotFound",
@@ -195,7 +207,8 @@ pub const REFUSALS: &[Row] = &[
         class: Class::SessionGone,
         source: ERROR_CODES,
     },
-    // The reference spells `InvalidTrafficMirrorFilterNotFound`, the API answers `…Id.NotFound`, as for a target.
+    // The reference spells `InvalidTrafficMirrorFilterNotFound`, the API answers `…Id.NotFound`, as for a target
+    // (<https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/errors.go>).
     Row {
         codes: &[
             "InvalidTrafficMirrorFilterId.NotFound",
@@ -206,8 +219,12 @@ pub const REFUSALS: &[Row] = &[
         class: Class::Settings,
         source: ERROR_CODES,
     },
-    // "You are not authorized to perform the specified operation.", and what every service of AWS answers a caller that
-    // it does not know.
+    // "You are not authorized to perform the specified operation."
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors>), and what every service of
+    // AWS answers a caller that it does not know
+    // (<https://docs.aws.amazon.com/awsconsolehelpdocs/latest/gsg/common-errors.html>, "Common Errors"). That EC2 may answer with
+    // other services' `AccessDenied`, `ExpiredToken`, `InvalidSignatureException` and `SignatureDoesNotMatch` is an
+    // assumption.
     Row {
         codes: &[
             "UnauthorizedOperation",
@@ -230,7 +247,9 @@ pub const REFUSALS: &[Row] = &[
         class: Class::Permission,
         source: ERROR_CODES,
     },
-    // No code is documented. The words are those that a vendor's tool looks for.
+    // "A network interface can't be used as a traffic mirror source if [it] is already in use in an existing traffic
+    // mirror target" (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror
+    // sources"). No code is documented. The words are those that a vendor's tool looks for: an assumption.
     Row {
         codes: &[],
         words: &["is in use by target"],
@@ -238,7 +257,9 @@ pub const REFUSALS: &[Row] = &[
         class: Class::SourceIsTarget,
         source: "https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html",
     },
-    // No code is documented. "The session number … must be unique": the words are those that vendors' tools look for.
+    // No code is documented. "The session number determines the order in which sessions are evaluated"
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>, `SessionNumber`). The
+    // words are those that vendors' tools look for: an assumption.
     Row {
         codes: &[],
         words: &["already being used", "already in use"],

@@ -36,8 +36,10 @@ impl Ec2 {
     }
 
     /// Every session of the account in the Region (`DescribeTrafficMirrorSessions`): one call for a thousand, of
-    /// the ten thousand that there can be. By target and by source it would be a call for each filter, since
-    /// filters narrow each other down.
+    /// the ten thousand that there can be
+    /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sessions>).
+    /// By target and by source it would be a call for each filter, since filters narrow each other down
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html>, "Filter").
     pub async fn all_sessions(&self) -> Result<Vec<TrafficMirrorSession>, DescribeError> {
         let call = self.0.describe_traffic_mirror_sessions();
         Ok(describe!(
@@ -88,7 +90,8 @@ impl Ec2 {
     }
 
     /// Creates the session of a reservation (`CreateTrafficMirrorSession`). Every parameter comes from the
-    /// reservation, so that the call made twice is the same call: EC2 answers both times with one session.
+    /// reservation, so that the call made twice is the same call: EC2 answers both times with one session
+    /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
     pub async fn create_session(&self, assignment: &Assignment) -> Result<SessionId, CreateRefusal> {
         let output = self
             .0

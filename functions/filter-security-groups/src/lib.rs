@@ -1,8 +1,9 @@
 //! Stage `filter-security-groups`: leaves the candidates whose security groups admit UDP 4789 from the source.
 //!
-//! One call to EC2 for all groups of all candidates up to 200 groups, and one for each prefix list on
-//! which a verdict hangs. Where the candidates have so many groups that they were not handed on, their interfaces
-//! are read again.
+//! One call to EC2 for all groups of all candidates up to 200 groups, as many as a filter takes
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html#Filtering_Resources_CLI>), and one for each
+//! prefix list on which a verdict hangs. Where the candidates have so many groups that they were not handed on,
+//! their interfaces are read again.
 
 use mirrorstep_core::StageError;
 use mirrorstep_core::config::UnverifiableTargets;

@@ -18,8 +18,8 @@ use tracing_subscriber::EnvFilter;
 /// Serves a stage until Lambda ends the process.
 ///
 /// `set_up` builds it from the AWS configuration and the environment. Where that fails the function does not
-/// die, which Lambda would report as `Runtime.ExitError`: it answers every call with the error that says what
-/// is wrong with its settings.
+/// die, which Lambda would report as `Runtime.ExitError` (an assumption, as is seen): it answers every call with the
+/// error that says what is wrong with its settings.
 ///
 /// Nothing is retried here: the state machine does that, where a person sees it.
 pub async fn serve<S: Stage>(
@@ -83,7 +83,8 @@ fn text_at<'a>(payload: &'a Value, places: &[&str]) -> Option<&'a str> {
     places.iter().find_map(|place| payload.pointer(place)?.as_str())
 }
 
-/// A stage's error on its way to Lambda, which hands its name and message to Step Functions.
+/// A stage's error on its way to Lambda, which hands its name and message to Step Functions
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html#error-handling-error-representation>).
 #[derive(Debug)]
 struct Failure(StageError);
 

@@ -132,7 +132,9 @@ impl Ledger {
         Ok(matches!(recorded.as_ref().map(read::load), Some(Ok(load)) if load.sessions == live))
     }
 
-    /// Whether the counter was as it was read, and is corrected.
+    /// Whether the counter was as it was read, and is corrected. `ConditionalCheckFailed` is why it was not
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>,
+    /// `TransactionCanceledException`).
     async fn correct_counter(&self, wrong: &Wrong<'_>, execution_arn: &str) -> Result<bool, StageError> {
         let changes = wrong.recorded.and_then(changes).unwrap_or_default();
         // A counter that was deleted begins again, and finds the corrections of the time before.
@@ -182,8 +184,8 @@ impl Ledger {
     }
 
     /// The write that turns the counter's item into what it should be, if it is still as it was read. Any two values are
-    /// compared for being equal, of whatever types they are (DynamoDB API reference, `Condition`,
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Condition.html>).
+    /// compared for being equal, of whatever types they are
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Condition.html>, `ComparisonOperator`).
     fn correction(&self, wrong: &Wrong<'_>, next: u64) -> Result<Update, StageError> {
         let nothing = Item::new();
         let old = wrong.recorded.unwrap_or(&nothing);

@@ -14,7 +14,12 @@ use sha2::{Digest, Sha256};
 use crate::Ledger;
 
 impl Ledger {
-    /// The error for a call that DynamoDB did not carry out, or did not say that it did.
+    /// The error for a call that DynamoDB did not carry out, or did not say that it did. The codes:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.MessagesAndCodes>,
+    /// `TransactionConflictException` in
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>,
+    /// `TransactionInProgressException` in
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>, "Errors".
     pub(crate) fn failure<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> StageError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -50,7 +55,9 @@ impl Ledger {
     }
 }
 
-/// Why each part of a cancelled transaction was refused, or not. `None` if it failed in another way.
+/// Why each part of a cancelled transaction was refused, or not
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>,
+/// `TransactionCanceledException`). `None` if it failed in another way.
 pub(crate) fn cancellation_reasons(
     error: &SdkError<TransactWriteItemsError, HttpResponse>,
 ) -> Option<&[CancellationReason]> {
@@ -62,8 +69,10 @@ pub(crate) fn cancellation_reasons(
     }
 }
 
-/// Whether another transaction had one of the items in hand (DynamoDB developer guide, "Transaction conflict
-/// handling").
+/// Whether another transaction had one of the items in hand
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>;
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>,
+/// `TransactionInProgressException`).
 pub(crate) fn is_conflict(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> bool {
     match cancellation_reasons(error) {
         Some(reasons) => reasons
@@ -74,8 +83,9 @@ pub(crate) fn is_conflict(error: &SdkError<TransactWriteItemsError, HttpResponse
 }
 
 /// Whether an update could not be made since an attribute is not of the type that it works on, or not there: the words
-/// of a validation error, in a cancelled transaction or alone (DynamoDB API reference, `TransactionCanceledException`,
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+/// of a validation error, in a cancelled transaction or alone
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>,
+/// `TransactionCanceledException`, "Validation Error").
 pub(crate) fn meets_another_type(words: Option<&str>) -> bool {
     words.is_some_and(|words| {
         [

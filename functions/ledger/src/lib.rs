@@ -1,8 +1,9 @@
 //! The ledger: which interface is assigned to which sensor, and how many assignments each sensor has.
 //!
-//! One DynamoDB table. Every transition of an assignment is one `TransactWriteItems` of the assignment
-//! (guarded by its version), the sensor's counter (guarded by its value, where it changes) and the event, so
-//! that the three agree at every instant, whoever else writes and wherever this process dies. What a
+//! One DynamoDB table. Every transition of an assignment is one `TransactWriteItems`, which is all or nothing
+//! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-apis-txwriteitems>),
+//! of the assignment (guarded by its version), the sensor's counter (guarded by its value, where it changes) and the
+//! event, so that the three agree at every instant, whoever else writes and wherever this process dies. What a
 //! transition does is decided in [`mirrorstep_core::assignment`]; here it is read and written.
 //!
 //! | pk | sk | |
@@ -203,7 +204,8 @@ impl Ledger {
     }
 
     /// Enters sensors with the sessions that EC2 shows for them as their external load. A sensor that is in
-    /// the ledger already is left as it is, so that counting twice, or late, changes nothing.
+    /// the ledger already is left as it is, so that counting twice, or late, changes nothing. One transaction takes 100
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-apis-txwriteitems>).
     pub async fn enter_sensors(
         &self,
         counts: &[(TargetId, u64)],

@@ -177,7 +177,8 @@ impl Ledger {
         let mut found = Vec::with_capacity(keys.len());
         let mut attempt = 0;
         while !keys.is_empty() {
-            // BatchGetItem takes 100 keys.
+            // BatchGetItem takes 100 keys
+            // (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>, "BatchGetItem").
             let batch: Vec<_> = keys.drain(..keys.len().min(100)).collect();
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(batch))

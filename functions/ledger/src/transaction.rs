@@ -181,7 +181,9 @@ fn count(table: &str, counter: Counter<'_>) -> Result<Update, StageError> {
     update.build().map_err(items::unwritable)
 }
 
-/// What the reasons of a cancelled transition say.
+/// What the reasons of a cancelled transition say: the codes are those of
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>,
+/// `TransactionCanceledException`.
 pub(crate) fn refusal(
     reasons: &[CancellationReason],
     error: &impl std::error::Error,

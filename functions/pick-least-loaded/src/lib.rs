@@ -11,8 +11,9 @@ use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
 use mirrorstep_reachability as reachability;
 use serde_json::json;
 
-/// The longest cause that an execution keeps is 32,768 characters (Step Functions API reference,
-/// `ExecutionFailedEventDetails`). Room is left for what Step Functions wraps around it.
+/// The longest cause that an execution keeps is 32,768 characters
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_ExecutionFailedEventDetails.html>, `cause`). Room
+/// is left for what Step Functions wraps around it.
 const CAUSE_LENGTH: usize = 24_000;
 
 /// The stage, with what it needs.

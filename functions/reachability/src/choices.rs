@@ -1,4 +1,5 @@
-//! What tags choose for an interface: to be mirrored at all, a fixed target, a fixed filter.
+//! What tags choose for an interface: to be mirrored at all, a fixed target, a fixed filter. What a tag is:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html>, "Tag basics".
 //!
 //! An instance's tags choose for all its interfaces, and an interface's own go before them. A choice narrows what
 //! is configured and overrules no rule: a fixed target must be one of the configured ones and able to receive.

@@ -1,5 +1,11 @@
 //! The first three rules, `target`, `sensor-down` and `availability-zone`, and whether the source is to be mirrored at
 //! all.
+//!
+//! What can be a target: <https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Understand
+//! traffic mirror target concepts". What can be a source:
+//! <https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources". The zone
+//! is no rule of AWS's, but a setting: traffic between zones is charged
+//! (<https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer>).
 
 use std::net::Ipv4Addr;
 
@@ -49,10 +55,11 @@ pub struct GatherSettings {
 ///
 /// The source itself is left out, and then there are no candidates, where
 /// - its own tags opt out, or its type cannot be mirrored ([`type_verdict`]);
-/// - it has no primary private IPv4 address: IPv6-only subnets are not supported (VPC Traffic Mirroring guide,
-///   "Traffic Mirroring limitations");
-/// - it is a target's own interface: an interface cannot be a source and a target at once (same guide,
-///   "Traffic Mirroring considerations"). That target is rejected by `target` besides;
+/// - it has no primary private IPv4 address: IPv6-only subnets are not supported
+///   (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-network-limitations.html#traffic-mirroring-network-limitations-gen>);
+/// - it is a target's own interface: an interface cannot be a source and a target at once
+///   (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources"). That
+///   target is rejected by `target` besides;
 /// - it is on the instance of a target's interface: a sensor that mirrors itself mirrors its own mirror.
 ///
 /// A target is rejected where a tag fixes another one, as one of the interface's own or of the request's choices
@@ -423,7 +430,8 @@ impl Judgement<'_> {
     }
 }
 
-/// A target's interfaces by whether a mirrored packet, which is IPv4, can be addressed to them.
+/// A target's interfaces by whether a mirrored packet, which is IPv4, can be addressed to them
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-network-limitations.html#traffic-mirroring-network-limitations-gen>).
 #[derive(Default)]
 struct Addressed {
     reachable: Vec<(NetworkInterface, Ipv4Addr)>,

@@ -1,10 +1,30 @@
-//! Which targets can receive an interface's mirrored packets, decided purely.
+//! What can receive what: which targets can receive an interface's mirrored packets, decided purely.
 //!
-//! A mirrored packet is VXLAN in UDP to port 4789, sent from the primary private IPv4 address of the source
-//! interface (VPC Traffic Mirroring guide, "Traffic mirroring packet format"). [`gather`] decides whether the
-//! source may be mirrored at all, and which targets are visible, up and near enough; [`filter_security_groups`]
-//! and [`filter_network_acls`] ask whether the packet is let in, [`filter_routes`] whether it gets there. Each
-//! hands on the [`Candidacy`] with fewer candidates and more rejections.
+//! Traffic Mirroring wraps each packet of the source in VXLAN and sends it as UDP to port 4789 of the target. The
+//! sender is always the primary private IPv4 address of the source interface
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "Source IP address"). If a
+//! security group, a network ACL or a route is in the way, the packets are lost and nobody hears of it. So each rule
+//! below asks one question before a session is made. A target must pass all of them, in this order. The first rule that
+//! takes a target's last endpoint away is the one that rejects it.
+//!
+//! | rule | what it asks | AWS says so | held by |
+//! |---|---|---|---|
+//! | `target` | Is there such a target, can it take IPv4, and is it another interface than the source? | [Traffic mirror sources](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html), "Traffic mirror sources" | `gather::a_target_that_is_not_shown_is_rejected_with_the_next_step`, `gather::an_endpoint_needs_an_ipv4_address`, `gather::a_source_that_is_a_target_is_left_out_and_that_target_rejected`, `cases/20-target-that-is-not-shown` |
+//! | `sensor-down` | Does something receive packets behind it now? | [Targets](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html), "Note" | `gather::a_target_of_this_account_whose_interface_is_gone_is_down_whatever_is_allowed`, `gather::a_sensor_that_is_down_is_told_before_its_zone_and_one_whose_state_is_not_told_is_not_down`, `cases/01-sensors-that-do-not-run`, `cases/02-interfaces-that-are-not-attached`, `cases/05-states-of-gateway-endpoints` |
+//! | `availability-zone` | Is it in the source's zone, where the setting asks for that? | No rule of AWS's: [traffic between zones is charged](https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer) | `gather::only_endpoints_of_the_sources_zone_stay_and_a_target_without_one_is_rejected_by_zone`, `gather::a_zone_that_is_not_known_is_never_local`, `cases/21-sensor-in-another-zone` |
+//! | `security-group` | Does a rule of one of its groups let UDP 4789 in from the source? | [VXLAN must be allowed](https://docs.aws.amazon.com/vpc/latest/mirroring/create-traffic-mirroring-target.html), "Create or delete a traffic mirror target"; [how rules count](https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-rule-characteristics) | `security_groups::both_ends_of_a_port_range_belong_to_it`, `security_groups::all_groups_count_together_and_the_evidence_names_them`, `security_groups::prefix_lists_match_by_their_ipv4_entries`, `properties::security_groups_agree`, `cases/22-security-groups` |
+//! | `security-group` by reference | If only a rule that names a group lets it in: does the route avoid every middlebox? | [Security group referencing](https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing) | `references::an_endpoint_in_another_subnet_that_only_a_group_lets_in_is_marked`, `references::the_evidence_names_the_rule_the_route_and_what_would_count`, `properties::references_acls_and_routes_agree`, `cases/07-middlebox-that-is-an-interface`, `cases/08-middlebox-that-is-an-instance`, `cases/09-middlebox-that-is-a-gateway-endpoint` |
+//! | `network-acl` | Does the ACL of its subnet let UDP 4789 in from the source? Within one subnet nothing is asked. | [Network ACL basics](https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html), "Network ACL basics" | `network_acls::the_lowest_number_that_matches_decides_in_whatever_order_they_come`, `network_acls::without_a_match_the_default_denies`, `network_acls::the_sources_own_subnet_has_no_border_and_an_acl_that_is_not_visible_is_unverifiable`, `properties::network_acls_agree`, `cases/23-network-acls` |
+//! | `route` | Does the route table of the source's subnet lead to it? | [Connectivity options](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-connection.html), "Understand traffic mirror source and target connectivity options"; [which route decides](https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html#route-table-longest-prefix-match); [what each gateway leads to](https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html), "Example routing options" | `routes::what_leads_to_a_private_address_passes`, `routes::a_gateway_out_of_aws_cannot_carry_it`, `routes::the_most_specific_route_decides_in_whatever_order_they_come`, `routes::static_goes_before_propagated_and_local_before_all_that_is_propagated`, `properties::routes_agree`, `cases/24-routes` |
+//! | `capacity` | Does it have room? Not asked here: the ledger knows. | [Quotas of sources](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-quotas.html#traffic-mirroring-quotas-sources) | `assignment::a_sensor_is_full_until_its_time_is_over`, `assignment::the_pick_is_a_candidate_and_none_with_room_is_better` |
+//! | `unverifiable` | Can everything be seen that the rules above ask about? | No rule of AWS's: an assumption that such a target is better left out | `gather::a_target_whose_interface_is_not_shown_is_unverifiable_unless_allowed`, `security_groups::what_cannot_be_told_is_kept_with_an_advisory_where_that_is_allowed`, `routes::unverifiable_targets_may_be_allowed_and_an_advisory_tells`, `cases/25-what-is-not-visible` |
+//!
+//! `file::function` is a test, `cases/NN-…` a network as JSON with the verdicts that are right. `properties` compares
+//! each rule with a second, slower implementation, `naive`, on networks made at random.
+//!
+//! [`gather`] asks the first three rules, and whether the source may be mirrored at all; [`filter_security_groups`],
+//! [`filter_network_acls`] and [`filter_routes`] ask one each. Each hands on the [`Candidacy`] with fewer candidates and
+//! more rejections.
 //!
 //! Three answers are possible about an endpoint: it passes, it is blocked, or it cannot be told because
 //! something that decides is not visible or is malformed. What cannot be told never passes, unless
@@ -14,6 +34,9 @@
 //!
 //! One rule hangs on a later one: a security group's rule that names a group counts unless the route leads through a
 //! middlebox. Of a target that nothing else lets in, what the rules say is kept until the route is known.
+//!
+//! Nothing here calls AWS. The same decisions on what the AWS CLI printed are [`snapshot`] and [`explain`]; [`collect`]
+//! says what such a snapshot must hold, and [`remedy`] finds the commands that let packets in.
 
 mod choices;
 pub mod collect;
@@ -49,7 +72,8 @@ pub use security_groups::{
 pub use source::{consent_verdict, type_verdict};
 pub use targets::{load_balancer_description, visible_targets};
 
-/// The UDP port of VXLAN, to which mirrored packets are sent.
+/// The UDP port of VXLAN, to which mirrored packets are sent
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "Destination port").
 pub(crate) const MIRROR_PORT: i32 = 4789;
 
 /// What a rule says of one endpoint.
@@ -235,7 +259,9 @@ fn rejection(target_id: TargetId, rule: &Rule, unknown: bool, evidence: Vec<Stri
     }
 }
 
-/// An endpoint in the source's own subnet: no border is crossed, no route needed.
+/// An endpoint in the source's own subnet: no border is crossed, so no network ACL is asked
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html>, "Network ACL basics"), and no route table
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html#gateway-route-table-rules>).
 fn is_neighbour(source: &Source, endpoint: &Endpoint) -> bool {
     !source.subnet_id.is_empty() && source.subnet_id == endpoint.subnet_id
 }
@@ -323,8 +349,9 @@ impl Truth {
 /// What a rule's protocol says of UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// Every protocol. Ports do not matter then, whatever is given (EC2 API reference,
-    /// `AuthorizeSecurityGroupIngress` and `CreateNetworkAclEntry`).
+    /// Every protocol. Ports do not matter then, whatever is given
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`;
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>, `Protocol`).
     All,
     Udp,
     Other,
@@ -332,7 +359,10 @@ enum Protocol {
 }
 
 impl Protocol {
-    /// Reads `-1`, a name or a protocol number: security groups and network ACLs spell them differently.
+    /// Reads `-1`, a name or a protocol number: security groups
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`) and network ACLs
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAclEntry.html>, `protocol`) spell them
+    /// differently.
     fn of(text: &str) -> Self {
         let is = |name: &str| text.eq_ignore_ascii_case(name);
         match text.parse() {

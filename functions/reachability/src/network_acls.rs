@@ -1,7 +1,7 @@
 //! The rule `network-acl`: the ACL of the endpoint's subnet lets UDP 4789 in from the source.
 //!
 //! An ACL is checked where traffic crosses its subnet's border, entries in ascending order, and the first that
-//! matches decides (VPC user guide, "Network ACL basics").
+//! matches decides (<https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html>, "Network ACL basics").
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -27,8 +27,10 @@ pub(super) const RULE: Rule = Rule {
 /// visible, or a malformed entry comes before the one that would decide, the endpoint is `unverifiable`, and
 /// the evidence names the subnet or the entry.
 ///
-/// AWS does not say whether the outbound entries of the source's own subnet apply to mirrored packets: where they
-/// do not let them out to an endpoint that passes, an advisory tells, and nothing is rejected for it.
+/// AWS does not say whether the outbound entries of the source's own subnet apply to mirrored packets, only that what
+/// they drop is not mirrored (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-considerations.html>,
+/// "Routing and security group rules evaluation"): where they do not let them out to an endpoint that passes, an
+/// advisory tells, and nothing is rejected for it.
 pub fn filter_network_acls(
     candidacy: Candidacy,
     acls: &[NetworkAcl],

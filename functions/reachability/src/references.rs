@@ -1,9 +1,8 @@
 //! What is left of the rule `security-group` once the route is known: whether a rule that names a group counts.
 //!
 //! It does not where the route leads through a middlebox: there only a rule with the other side's address or range does
-//! (VPC user guide, "Security group referencing":
-//! <https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing>; the same in
-//! the VPC peering guide, <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-security-groups.html>).
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing>; the same
+//! in <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-security-groups.html>, "Requirements").
 
 use std::net::Ipv4Addr;
 

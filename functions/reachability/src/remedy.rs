@@ -16,8 +16,8 @@ use mirrorstep_core::pipeline::{Candidacy, Candidate, Endpoint, MirrorRequest, S
 use crate::snapshot::{Snapshot, Subnet, load_balancer_descriptions, target_interfaces};
 use crate::{MIRROR_PORT, filter_routes, route_prefix_lists_to_read};
 
-/// The last number that an entry of a network ACL can have; 32767 is the default deny (EC2 API reference,
-/// `CreateNetworkAclEntry`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>).
+/// The last number that an entry of a network ACL can have; 32767 is the default deny
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>, `RuleNumber`).
 const LAST_ENTRY: i32 = 32766;
 /// Where there is room, an entry is put here or before.
 const USUAL_ENTRY: i32 = 100;
@@ -26,9 +26,9 @@ const USUAL_ENTRY: i32 = 100;
 ///
 /// That is each subnet in the zone of one of the interfaces (any zone, unless `local_zone_only`) whose route table leads
 /// there, with or without interfaces today. Within the target's own VPC a table that is not visible counts as one that
-/// leads there, since each begins with a route to its own VPC (VPC user guide, "Subnet route tables":
-/// <https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>). An interface of an instance whose
-/// subnet's range is not known counts by its address.
+/// leads there, since each begins with a route to its own VPC
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>, "Routes"). An interface of an
+/// instance whose subnet's range is not known counts by its address.
 pub fn sources(world: &Snapshot, endpoints: &[&NetworkInterface], local_zone_only: bool) -> Vec<Ipv4Net> {
     let ways = ways(endpoints);
     let is_source = |place: &Source| {
@@ -177,7 +177,9 @@ fn place_at(interface: &NetworkInterface) -> Option<Source> {
 }
 
 /// The command by which a security group lets these ranges in, those left out that one of the interface's groups lets
-/// in already: EC2 refuses a rule that is there. `None` where nothing is to be let in.
+/// in already: EC2 refuses a rule that is there (`InvalidPermission.Duplicate`,
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#api-error-codes-table-client>). `None` where
+/// nothing is to be let in.
 pub fn open_group(group: &str, ranges: &[Ipv4Net], groups: &[&SecurityGroup]) -> Option<String> {
     let there: Vec<Ipv4Net> = groups
         .iter()
@@ -239,8 +241,9 @@ pub fn open_acl(acl: &NetworkAcl, address: Ipv4Addr, ranges: &[Ipv4Net]) -> Opti
     })
 }
 
-/// Whether a rule of a security group is for mirrored packets. Without ports, or with -1, a rule is for all of them (EC2
-/// API reference, `IpPermission`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>).
+/// Whether a rule of a security group is for mirrored packets. Without ports, or with -1, a rule is for all of them
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `ipProtocol`; of a port -1 of UDP it is
+/// an assumption).
 pub fn is_for_mirrored_packets(rule: &IpPermission) -> bool {
     match rule.ip_protocol.as_str() {
         "-1" => true,

@@ -1,11 +1,16 @@
 //! The rule `route`: the route table of the source's subnet leads to the endpoint.
 //!
-//! A mirrored packet is routed by the table of the source's subnet (VPC Traffic Mirroring guide, "Connectivity
-//! options"), by the most specific route that holds the endpoint's address. Where two are equally specific, a
-//! static route goes before one of a prefix list, and that before a propagated one; of two prefix lists AWS
-//! picks one at random, which cannot be told, unless both come to the same (VPC user guide, "How route priority
-//! works"). The `local` route goes before whatever a virtual private gateway propagates, be that more specific
-//! (Site-to-Site VPN user guide, "Route tables and AWS Site-to-Site VPN route priority").
+//! A mirrored packet is routed by the table of the source's subnet
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-connection.html>, "Understand traffic mirror
+//! source and target connectivity options"), by the most specific route that holds the endpoint's address
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html#route-table-longest-prefix-match>).
+//! Where two are equally specific, a static route goes before one of a prefix list, and that before a propagated one
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html#route-table-priority-propagated-routes>);
+//! of two prefix lists AWS picks one at random, which cannot be told, unless both come to the same
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html#route-priority-managed-prefix-list>).
+//! The `local` route goes before whatever a virtual private gateway propagates, be that more specific
+//! (<https://docs.aws.amazon.com/vpn/latest/s2svpn/vpn-route-priority.html>, "Route tables and AWS Site-to-Site VPN
+//! route priority").
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -37,7 +42,11 @@ const LONGEST_PREFIX: u8 = 32;
 /// blackhole or leads to a gateway out of AWS, from which no way leads back to a private address: an internet,
 /// egress-only internet, NAT or carrier gateway, and likewise a local gateway and a virtual private gateway,
 /// since what lies between source and target may be peering, a transit gateway or a Gateway Load Balancer
-/// endpoint (VPC Traffic Mirroring guide, "How Traffic Mirroring works"), and not a network of one's own.
+/// endpoint (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-connection.html>, "Understand traffic
+/// mirror source and target connectivity options"), and not a network of one's own. What each kind of gateway leads to:
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html>, "Example routing options". That an
+/// interface or an instance in the way, or a core network, hands the packet on is an assumption, and that a carrier
+/// gateway does not, which that page leaves out.
 ///
 /// It is `unverifiable` where the subnet's table is not visible, and where a malformed destination or a prefix
 /// list that is not visible might hold its address, go before the route that decides, and come to something
@@ -126,8 +135,9 @@ fn routed_endpoints<'a>(source: &'a Source, candidacy: &'a Candidacy) -> impl It
         .filter(|endpoint| endpoint.lost.is_none() || endpoint.by_reference.is_some())
 }
 
-/// The table that the source's subnet goes by: its own, else its VPC's main one (VPC user guide, "Subnet route
-/// tables"). Otherwise what is missing.
+/// The table that the source's subnet goes by: its own, else its VPC's main one
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>, "Subnet route tables"). Otherwise what
+/// is missing.
 fn table_of<'a>(source: &Source, tables: &'a [RouteTable]) -> Result<&'a RouteTable, String> {
     let subnet = &source.subnet_id;
     if subnet.is_empty() {
@@ -160,7 +170,8 @@ fn table_of<'a>(source: &Source, tables: &'a [RouteTable]) -> Result<&'a RouteTa
     }
 }
 
-/// Which of equally specific routes goes first, the last one before the others.
+/// Which of equally specific routes goes first, the last one before the others
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html#route-table-priority-propagated-routes>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// By a virtual private gateway. Where others that are propagated stand is not documented: they are taken
@@ -365,7 +376,9 @@ impl<'a> Table<'a> {
 
     /// Whether a packet to an address is forwarded by a middlebox. A list that leads to a VPC endpoint and is not
     /// visible is taken for the one of a gateway endpoint, which most tables have and which holds the public
-    /// addresses of Amazon S3 or DynamoDB (AWS PrivateLink guide, "Gateway endpoints").
+    /// addresses of Amazon S3 or DynamoDB
+    /// (<https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html#gateway-endpoint-routing>): an
+    /// assumption, since a list of one's own may lead to an endpoint too.
     fn through_a_middlebox(&self, address: Ipv4Addr) -> Through {
         let decided = self.decided(address, is_middlebox);
         let mut mattering = self.mattering(address, &decided);
@@ -441,7 +454,9 @@ impl Way<'_> {
     }
 }
 
-/// Whether what a route leads to carries a mirrored packet on. A route without a state is taken for active.
+/// Whether what a route leads to carries a mirrored packet on. Of a `blackhole` the target is not available
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>, `state`). That a route without a state is
+/// active is an assumption.
 fn carries(route: &Route) -> Truth {
     match leads_to(route).1 {
         _ if is_in_state(route, "blackhole") => Truth::No,
@@ -450,9 +465,9 @@ fn carries(route: &Route) -> Truth {
     }
 }
 
-/// Whether a route leads through a middlebox: a network interface, an instance, a Gateway Load Balancer endpoint (VPC
-/// user guide, "Routing for a middlebox appliance":
-/// <https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html>). A blackhole forwards nothing.
+/// Whether a route leads through a middlebox: a network interface, an instance, a Gateway Load Balancer endpoint
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html>, "Routing for a middlebox appliance").
+/// A blackhole forwards nothing.
 fn is_middlebox(route: &Route) -> Truth {
     let to = leads_to(route).0;
     let is_one = route.network_interface_id.as_deref() == Some(to)
@@ -476,7 +491,9 @@ fn is_in_state(route: &Route, state: &str) -> bool {
     route.state.as_deref() == Some(state)
 }
 
-/// What a route leads to (EC2 API reference, `Route`), and whether that carries packets to a private address.
+/// What a route leads to (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>, "Contents"), and
+/// whether that carries packets to a private address
+/// (<https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html>, "Example routing options").
 fn leads_to(route: &Route) -> (&str, Truth) {
     let members = [
         (&route.vpc_peering_connection_id, Truth::Yes),

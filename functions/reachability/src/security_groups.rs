@@ -1,9 +1,12 @@
 //! The rule `security-group`: the endpoint's groups let UDP 4789 in from the source.
 //!
-//! Groups only allow, and all groups of an interface count together (VPC user guide, "Security group rules").
+//! A target's groups must let VXLAN in from the source
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/create-traffic-mirroring-target.html>, "Create or delete a traffic
+//! mirror target"). Groups only allow, and all groups of an interface count together
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-rule-characteristics>).
 //! A rule that names a group matches by the source's membership, not by its address, and not where the route leads
-//! through a middlebox (VPC user guide, "Security group referencing":
-//! <https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing>). What
+//! through a middlebox
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html#security-group-referencing>). What
 //! nothing but such a rule lets in is marked, and [`super::filter_routes`] decides.
 
 use std::collections::{BTreeSet, HashMap};
@@ -41,8 +44,8 @@ const NO_GROUPS_ON_GWLBE: &str =
 /// [`Endpoint::by_reference`].
 ///
 /// A Network Load Balancer without groups passes, and so does a Gateway Load Balancer endpoint, which has none
-/// (AWS PrivateLink guide, "Access virtual appliances"), each with an advisory. A plain interface without
-/// groups lets nothing in.
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpcEndpoint.html>, `SecurityGroupId.N`), each with
+/// an advisory. A plain interface without groups lets nothing in: an assumption, since EC2 always gives one a group.
 ///
 /// The groups of the endpoints that stay are taken out: they are judged, and need not be handed on.
 #[allow(clippy::implicit_hasher, reason = "both maps are made for this call")]
@@ -453,7 +456,9 @@ fn malformed(permission: &IpPermission) -> String {
 }
 
 /// Whether a rule's protocol and ports cover UDP 4789. Both ends of a range belong to it; without ports, or
-/// from port -1, it is for every port.
+/// from port -1, it is for every port. AWS says so of -1 for ICMP alone
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html>, `fromPort`): for UDP it is an
+/// assumption.
 fn is_for_mirrored_packets(permission: &IpPermission) -> Truth {
     match Protocol::of(&permission.ip_protocol) {
         Protocol::All => Truth::Yes,
@@ -490,11 +495,11 @@ fn may_be_for_source(
 }
 
 /// Whether the source is a member of the group that a rule names. A group of a peered VPC counts while the
-/// peering is active (VPC peering guide, "Update your security groups to reference peer security groups":
-/// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-security-groups.html>). A stale rule names a group that
-/// is deleted, and may still be shown as of an active peering (EC2 API reference, `DescribeStaleSecurityGroups`:
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeStaleSecurityGroups.html>): no interface is a
-/// member of such a group, so it admits nothing without being told apart.
+/// peering is active (<https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-security-groups.html>,
+/// "Requirements"). A stale rule names a group that is deleted, and may still be shown as of an active peering
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeStaleSecurityGroups.html>,
+/// `DescribeStaleSecurityGroups`): no interface is a member of such a group, so it admits nothing without being told
+/// apart.
 fn is_member(source: &Source, pair: &UserIdGroupPair) -> bool {
     let peered = pair
         .peering_status

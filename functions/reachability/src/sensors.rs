@@ -1,7 +1,10 @@
 //! The rule `sensor-down`: EC2 shows that nothing receives packets at the endpoint now.
 //!
 //! EC2 takes a session to such a target or refuses it (`InvalidTrafficMirrorTarget`), and in neither case does anybody
-//! hear. What EC2 does not show is no reason here: a member that is left out, or an instance that was not asked for.
+//! hear. Where what is behind a target is deleted, AWS stops mirroring
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html>, "Note"); that an instance which does
+//! not run receives nothing is an assumption. What EC2 does not show is no reason here: a member that is left out, or
+//! an instance that was not asked for.
 
 use mirrorstep_core::network::{Instance, NetworkInterface, VpcEndpoint};
 
@@ -27,8 +30,8 @@ pub(super) fn as_a_whole(
 
 /// What the state of a Gateway Load Balancer endpoint says, where it is not `available`. One that is still `pending`
 /// or waits to be accepted may be available soon. In any other state it is taken for down, in `partial` too, of which AWS
-/// does not say what it means (EC2 API reference, `VpcEndpoint`, which begins the names with a capital letter, while EC2
-/// begins them with a small one: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>).
+/// does not say what it means (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>, `state`,
+/// which begins the names with a capital letter, while EC2 begins them with a small one).
 fn gateway(endpoint: &VpcEndpoint) -> Option<Finding> {
     let VpcEndpoint {
         vpc_endpoint_id: id,
@@ -46,8 +49,9 @@ fn gateway(endpoint: &VpcEndpoint) -> Option<Finding> {
 }
 
 /// Why nothing is behind an interface, if so: it is attached to nothing, or to an instance that does not run. `instances`
-/// are those that are known (EC2 API reference, `NetworkInterface` and `NetworkInterfaceAttachment`:
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>).
+/// are those that are known (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>, `status`;
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html>, `status`;
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html>, `name`).
 pub(super) fn interface(interface: &NetworkInterface, instances: &[Instance]) -> Option<String> {
     let id = &interface.network_interface_id;
     let status = interface.status.as_str();
@@ -92,8 +96,9 @@ pub(super) fn interface(interface: &NetworkInterface, instances: &[Instance]) ->
     })
 }
 
-/// The time of a reason such as `User initiated (2026-11-26 10:00:00 GMT)` (EC2 API reference, `Instance`,
-/// `reason`: "This might be an empty string").
+/// The time of a reason such as `User initiated (2026-11-26 10:00:00 GMT)`
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html>, `reason`: "This might be an empty
+/// string").
 fn since(reason: &str) -> Option<&str> {
     let (_, time) = reason.strip_suffix(')')?.rsplit_once('(')?;
     Some(time).filter(|time| time.starts_with(|first: char| first.is_ascii_digit()))

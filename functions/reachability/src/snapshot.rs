@@ -390,7 +390,9 @@ fn walk<'a>(value: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
 
 /// An ACL entry without its number, its direction or its block could be taken for another entry, one with ports
 /// that run backwards for none, and of two with the same number either could be the first: the first that matches
-/// decides. AWS has no such entries.
+/// decides. AWS has no such entries
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html>, "Request Parameters"); that it
+/// refuses ports that run backwards is an assumption.
 fn check_entries(place: &str, acl: &Value) -> Result<(), SnapshotError> {
     let id = acl.get("NetworkAclId").and_then(Value::as_str);
     let name = |index: usize| format!("{place} ({}).Entries[{index}]", id.unwrap_or("no id"));

@@ -1,11 +1,14 @@
-//! Whether an interface may be a mirror source, by its type and by its tags.
+//! Whether an interface may be a mirror source, by its type
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources") and by
+//! its tags.
 
 use mirrorstep_core::config::Consent;
 use mirrorstep_core::ids::InterfaceId;
 use mirrorstep_core::network::Tag;
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 
-/// Types of interfaces that are not an instance's own, as `DescribeNetworkInterfaces` names them, and
+/// Types of interfaces that are not an instance's own, as `DescribeNetworkInterfaces` names them
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>, `interfaceType`), and
 /// `efa-only`, which has no IP address.
 const NEVER_A_SOURCE: [&str; 15] = [
     "api_gateway_managed",
@@ -27,12 +30,13 @@ const NEVER_A_SOURCE: [&str; 15] = [
 
 /// Why an interface of this type is not mirrored, if so.
 ///
-/// The VPC Traffic Mirroring guide ("Traffic mirror sources") says that a source is an interface of type
-/// `interface`, and says nothing of its kin that instances have too: `efa`, `trunk`, `branch`. They carry an
-/// instance's IP traffic, so what is assumed here is that they can be tried: EC2's refusal is the truth, and
-/// an interface left out by mistake is a host that nobody watches. The same goes for a type that is not known
-/// here, and for a missing one. What is left out is what belongs to another service, and `efa-only`, which
-/// has no IP address to send from (EC2 user guide, "Elastic Fabric Adapter").
+/// AWS says that a source is an interface of type `interface`
+/// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-sessions.html>, "Traffic mirror sources"), and
+/// says nothing of its kin that instances have too: `efa`, `trunk`, `branch`. They carry an instance's IP traffic, so
+/// it is an assumption here that they can be tried: EC2's refusal is the truth, and an interface left out by mistake is
+/// a host that nobody watches. The same goes for a type that is not known here, and for a missing one. What is left out
+/// is what belongs to another service, and `efa-only`, which can have no IP address to send from
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-efa.html>, "Considerations").
 pub fn type_verdict(interface_id: &InterfaceId, interface_type: &str) -> Option<LeftOut> {
     NEVER_A_SOURCE.contains(&interface_type).then(|| LeftOut {
         interface_id: interface_id.clone(),

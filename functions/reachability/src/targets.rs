@@ -1,4 +1,9 @@
 //! Which interfaces are the endpoints of which target: the input of [`super::gather()`].
+//!
+//! A target is a network interface, a Network Load Balancer or a Gateway Load Balancer endpoint
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html#traffic-mirroring-targets-eni>,
+//! [`-nlb`](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html#traffic-mirroring-targets-nlb),
+//! [`-gwlb`](https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-targets.html#traffic-mirroring-targets-gwlb)).
 
 use std::collections::HashMap;
 
@@ -59,8 +64,11 @@ pub fn visible_targets(
         .collect()
 }
 
-/// The description of a Network Load Balancer's interfaces: `ELB` and the tail of its ARN (Network Load
-/// Balancer guide, "Availability Zones"). `None` for a target of another kind, or with no such ARN.
+/// The description of a Network Load Balancer's interfaces: `ELB` and the tail of its ARN. AWS says that it begins with
+/// `ELB net` and includes the balancer's name
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/network/network-load-balancers.html>, "Availability
+/// Zones"); that it is the tail of the ARN, id and all, is an assumption, as is seen. `None` for a target of another
+/// kind, or with no such ARN.
 pub fn load_balancer_description(target: &TrafficMirrorTarget) -> Option<String> {
     let (_, tail) = target
         .network_load_balancer_arn

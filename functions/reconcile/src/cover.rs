@@ -14,9 +14,11 @@ use mirrorstep_reachability as reachability;
 
 use crate::ReconcileStage;
 
-/// `CreateTrafficMirrorSession` calls that EC2 answers in a second (EC2 developer guide, "Request throttling").
+/// `CreateTrafficMirrorSession` calls that EC2 answers in a second
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-rate-based>).
 const SESSIONS_PER_SECOND: u64 = 5;
-/// Events that one `PutEvents` takes (EventBridge API reference).
+/// Events that one `PutEvents` takes
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>, `Entries`).
 const EVENTS_AT_ONCE: usize = 10;
 
 /// An interface of a running instance that may be mirrored, as far as its description says.
@@ -34,7 +36,8 @@ impl ReconcileStage {
         mut summary: Summary,
     ) -> Result<Reconciled, StageError> {
         let (instances, page) = match self.ec2.running_instances(page.clone()).await {
-            // A redrive comes with the token of a page that EC2 may have forgotten.
+            // A redrive comes with the token of a page that EC2 may have forgotten (`InvalidPaginationToken`,
+            // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html#CommonErrors>).
             Err(error) if page.is_some() && error.kind == ServiceFailure::Refused => {
                 tracing::info!(cause = error.words, "begins at the first instances again");
                 summary.instances = 0;

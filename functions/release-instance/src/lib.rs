@@ -1,6 +1,7 @@
 //! Stage `release-instance`: gives back what the ledger holds for an instance that shuts down or has terminated.
 //!
-//! EC2 deletes a session with its source interface (VPC Traffic Mirroring guide, "Traffic Mirroring considerations"),
+//! EC2 deletes a session with its source interface
+//! (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-considerations.html>, "General"),
 //! and most interfaces with their instance. One that outlives it keeps its session, and so its assignment. What EC2
 //! shows is late, so an interface that it still shows is asked about again by the workflow, and at last left to
 //! `reconcile`.

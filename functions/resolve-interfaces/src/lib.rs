@@ -42,8 +42,11 @@ impl Stage for ResolveInterfaces {
         if matches!(instance.state.name.as_str(), "shutting-down" | "terminated") {
             return Err(gone(&format!("is {}", instance.state.name)));
         }
-        // Every instance has one: EC2 shows it late. To take the empty list at its word would leave the instance
-        // unmirrored in silence. So it is looked at again for as long as when EC2 fails, and then the execution fails.
+        // Every instance has one (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-eni.html>, "Primary network
+        // interface"): EC2 shows it late
+        // (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>, "Eventual consistency"). To
+        // take the empty list at its word would leave the instance unmirrored in silence. So it is looked at again for as
+        // long as when EC2 fails, and then the execution fails.
         if instance.network_interfaces.is_empty() {
             return Err(StageError::new(
                 ErrorName::Ec2Unavailable,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorName;
 use crate::ids::TargetId;
 
-/// How long a sensor is left alone after EC2 has refused a session for the sensor's sake.
+/// How long a sensor is left alone after EC2 has refused a session for the sensor's sake. EC2 tells nobody when a sensor
+/// has room or is up again: that this is often enough to ask is an assumption.
 pub const LEFT_ALONE_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the ledger knows of a sensor's load.

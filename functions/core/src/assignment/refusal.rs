@@ -7,9 +7,10 @@ use super::Assignment;
 use crate::error::ErrorName;
 use crate::ids::InstanceId;
 
-/// How long an interface is left alone after the first refusal.
+/// How long an interface is left alone after the first refusal. EC2 does not say when it would take the interface: an
+/// assumption.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_hours(1);
-/// How long it is left alone at most.
+/// How long it is left alone at most: an assumption too.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 /// That EC2 refuses the sessions of an interface, as attached as it is.
@@ -62,8 +63,8 @@ impl Assignment {
     /// another instance or at another time.
     ///
     /// EC2 shows the time in `Attachment.AttachTime`
-    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html>). Stopping and
-    /// starting an instance leaves its interfaces attached.
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html>, `attachTime`).
+    /// Stopping and starting an instance leaves its interfaces attached.
     pub fn refusal_on(&self, instance_id: &InstanceId, attached_at: Option<Timestamp>) -> Option<&Refusal> {
         let refusal = self.refusal.as_ref()?;
         let is_attached_anew = match (self.attached_at, attached_at) {
