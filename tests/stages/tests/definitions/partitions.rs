@@ -113,12 +113,13 @@ fn the_command_and_the_functions_take_no_partition_and_no_region_for_granted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // The local stack and the fleet that is made up for it are somewhere; Step Functions answers more in some Regions.
     let local = [
-        "infra/cli/src/clients.rs",
-        "infra/cli/src/scenario.rs",
-        "infra/cli/src/step_functions.rs",
+        "infra/cli/src/account/step_functions.rs",
+        "infra/local/src/clients.rs",
+        "infra/local/src/scenario.rs",
     ];
     let mut files = Vec::new();
     sources(&root.join("infra/cli/src"), &mut files);
+    sources(&root.join("infra/local/src"), &mut files);
     for stage in fs::read_dir(root.join("functions")).unwrap() {
         sources(&stage.unwrap().path().join("src"), &mut files);
     }
