@@ -31,83 +31,85 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole system on this machine once, and check what comes out.
     ///
-    /// Makes a virtual environment for the local AWS stand-in, builds the functions, deploys
-    /// infra/template.yaml through CloudFormation, starts a made-up fleet all at once, waits for the
-    /// executions, and prints what became of every interface. Ends with status 0 only if every interface that
-    /// should be mirrored is, each once, evenly, and the ledger agrees with EC2. Cleans up after itself.
+    /// Builds the functions and deploys infra/template.yaml to a local AWS stand-in. Starts a made-up fleet all at
+    /// once, waits for the executions, and prints what became of every interface. The status is 0 only if every
+    /// interface that should be mirrored is, each once and evenly, and the ledger agrees with EC2. Cleans up after
+    /// itself.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoOptions),
-    /// Run the same system, and leave it up for the AWS CLI until Ctrl-C.
+    /// Run the same system, and leave it running for the AWS CLI until Ctrl-C.
     #[command(after_help = LOCAL_EXAMPLES)]
     Local(LocalOptions),
-    /// Say which targets could receive an interface's mirrored packets, and why the others could not.
+    /// Show which sensors could receive an interface's packets, and why the others could not.
     ///
-    /// Decides as the functions do, by the same code, on what EC2 shows now, or without AWS on a snapshot of the
-    /// network. Beside that it sees whether a sensor's instance runs, which no function asks for. It only reads, and
-    /// creates nothing. A target is eligible, or rejected by the first rule that applies: target, sensor-down,
-    /// availability-zone, security-group, network-acl, route, or unverifiable where what decides is not visible. Where
-    /// the interface is not to be mirrored at all (a sensor's own, opted out, without an IPv4 address) every target is
-    /// rejected by target, with the reason. Of the eligible targets the one is picked that has the fewest sessions in
-    /// EC2, local ones first: the ledger is not asked.
+    /// Decides by the functions' own code, on what EC2 shows now, or without AWS on a snapshot of the network. It also
+    /// looks whether a sensor's instance runs, which the functions do not. It only reads.
+    ///
+    /// A target is eligible, or rejected by the first rule that applies: target, sensor-down, availability-zone,
+    /// security-group, network-acl, route. If a rule cannot be checked, the target is unverifiable. If the interface is
+    /// not to be mirrored at all (a sensor's own, opted out, without an IPv4 address), every target is rejected by
+    /// target, with the reason. The eligible target with the fewest sessions in EC2 is picked, local ones first. The
+    /// ledger is not asked.
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainOptions),
-    /// Print what explain needs to know of the network around some instances, as one JSON object.
+    /// Print the network around some instances as one JSON object, for explain.
     ///
-    /// Asks EC2 with as few calls as that takes, and only reads. The object holds lists as the AWS CLI prints
-    /// them; `mirrorstep explain --snapshot` gives the same answer on it, for every interface of the instances, as
-    /// it gives on AWS at this moment. Standard error says which interfaces they are.
+    /// Makes few calls to EC2, and only reads. The object holds lists as the AWS CLI prints them. On it,
+    /// `mirrorstep explain --snapshot` gives the same answer as on AWS at this moment, for every interface of the
+    /// instances. Standard error names these interfaces.
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotOptions),
-    /// Move a sensor's sessions to other sensors that can receive them, and place no new ones there.
+    /// Move a sensor's sessions to other sensors that can receive them, and give it no new ones.
     ///
-    /// One session after the other, each to the least loaded sensor that can receive its interface. Can be stopped at
-    /// any time and run again. The sensor stays closed for new sessions until --cancel.
+    /// Moves one session after the other, each to the least loaded sensor that can receive its interface. You can stop
+    /// it at any time and run it again. The sensor gets no new sessions until you run it with --cancel.
     #[command(after_help = DRAIN_HELP)]
     Drain(DrainOptions),
-    /// Even the sensors' loads out, as after sensors were added: only to sensors that can receive the interface.
+    /// Spread the sessions evenly over the sensors, for example after sensors were added.
     ///
-    /// A session is moved where the other sensor has at least two less, and never from its own zone into another. Can be
-    /// stopped at any time and run again.
+    /// A session moves only to a sensor that can receive its interface and has at least two sessions less, and never
+    /// from its own zone into another. You can stop it at any time and run it again.
     #[command(after_help = REBALANCE_HELP)]
     Rebalance(RebalanceOptions),
-    /// Look into the ledger.
+    /// Check the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
-    /// Say how things stand: the sensors with their sessions, the interfaces with what covers them or why nothing does.
+    /// Show sensor load, and which interfaces are mirrored or why not.
     #[command(after_help = STATUS_HELP)]
     Status(StatusOptions),
-    /// List executions with what became of them, or tell one as a story: what was decided, why, and what to do.
+    /// List executions and how they ended, or tell one step by step: what was decided, why, and what to do.
     #[command(after_help = AUDIT_HELP)]
     Audit(AuditOptions),
-    /// Tell what happened to an interface: the ledger's events beside its executions.
+    /// Show what happened to an interface: the ledger's events and its executions.
     #[command(after_help = HISTORY_HELP)]
     History(HistoryOptions),
-    /// Run failed executions again, each in the right way: from the step that failed, or anew.
+    /// Run failed executions again, each in the right way: from the step that failed, or from the beginning.
     ///
-    /// From the step that failed (RedriveExecution) after throttling, an outage, or a permission that was missing; with
-    /// the same input from the beginning (StartExecution) where the decision is to be made again, as after
-    /// NoEligibleSensor, and where a redrive would only fail again or is refused. An execution whose input is itself
-    /// wrong is left alone. Says which way it takes and why, waits for the ends, and reports them. Run again, it
-    /// starts nothing twice: it waits for what runs, and of a replay that failed it replays the newest.
+    /// From the step that failed (RedriveExecution) after throttling, an outage, or a missing permission. From the
+    /// beginning, with the same input (StartExecution), if the decision is to be made again, as after
+    /// NoEligibleSensor, or if a redrive would fail again or is refused. An execution with a wrong input is left alone.
+    ///
+    /// Says which way it takes and why, waits, and reports how each ended. If you run it again, it starts nothing
+    /// twice: it waits for what runs, and of a replay that failed it replays the newest.
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayOptions),
-    /// Put the event of a start on the bus for instances that run already, in waves that EC2's limits allow.
+    /// Send the start event again for running instances, paced to EC2's limits.
     #[command(after_help = TRIGGER_HELP)]
     Trigger(TriggerOptions),
-    /// Bring the ledger and EC2 together again now, and show the summary.
+    /// Compare the ledger with EC2 now, correct what differs, and show the summary.
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(ReconcileOptions),
-    /// Write a page that says how things stand, how the sensors' loads came about, and what failed and why.
+    /// Write a page: what is mirrored, what is not and why, sensor load over time, and what failed.
     ///
-    /// One HTML file that needs nothing else, and no network: for a ticket, a mail, or a phone. It says what `status`
-    /// says, with every interface in a table to filter and to sort, each sensor's and zone's load since the ledger's
-    /// first event, which zones are mirrored to which sensors, and the failed executions by their causes.
+    /// One HTML file that loads nothing: for a ticket, a mail, or a phone. It shows what `status` shows, every interface
+    /// in a table to filter and to sort, the load of each sensor and zone since the ledger's first event, which zones
+    /// are mirrored to which sensors, and the failed executions by cause.
     #[command(after_help = REPORT_HELP)]
     Report(ReportOptions),
-    /// Check the account before deployment, or a deployment's settings: each finding with its fix. Changes nothing.
+    /// Check an account before deployment, or the settings of a deployment, with a fix for each finding. Changes nothing.
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorOptions),
-    /// Print a script that completes commands and options in a shell.
+    /// Print a shell script that completes commands and options.
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
         /// The shell.
@@ -118,13 +120,14 @@ pub enum Command {
 /// What can be asked of the ledger.
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
-    /// Check the ledger against itself and against EC2, and say where they differ.
+    /// Compare the ledger with itself and with EC2, and say where they differ.
     ///
-    /// The events of each interface, folded, must come to its assignment; each sensor's counter must be the number of
-    /// its live assignments; each live assignment must have its session in EC2, and each session to a sensor of
-    /// the ledger its assignment. EC2 shows its changes late, so what differs is looked at again for half a minute.
-    /// What differs then, the state machine reconcile puts right: with --repair it is run to its end, and both are
-    /// compared again. Without, this only reads.
+    /// The events of each interface must give its assignment. Each sensor's counter must be the number of its live
+    /// assignments. Each live assignment must have its session in EC2, and each session to one of the ledger's sensors
+    /// must have its assignment. EC2 shows its changes late, so a difference is looked at again for half a minute.
+    ///
+    /// The state machine reconcile corrects what still differs: --repair runs it to its end and compares again. Without
+    /// --repair, this only reads.
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyOptions),
 }
@@ -142,7 +145,7 @@ impl Command {
 
 const STATUS_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  every interface that can be mirrored is, the ledger agrees with EC2, and all of it can be read
-  1  not so
+  1  something is not mirrored, ledger and EC2 disagree, or something of the ledger cannot be read
 
 Examples:
   mirrorstep status
@@ -150,15 +153,15 @@ Examples:
   mirrorstep status --json | jq '.interfaces[] | select(.state == \"uncovered\")'";
 
 const AUDIT_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  nothing of it has failed
-  1  something has, whether it is among those that are shown or not
+  0  none of the executions failed
+  1  one failed, whether it is shown or not
 
 --json prints {\"executions\": […], \"leftOut\", \"counts\"}: those that are shown, newest first, how many others there are,
 and how many of all there are in each status.
 
-What is not shown is listed and counted, which takes one call for a thousand of them. Each that is shown takes a call more,
-and so does each of the time with --instance, since only its input names the instance. The calls are made as fast as Step
-Functions answers them: 15 in a second in the largest Regions, 10 elsewhere, after the first 250 or so.
+All executions are counted, which takes one call for a thousand of them. Each one that is shown takes one call more. With
+--instance each one in that time takes a call, since only its input names the instance. The calls are made as fast as Step
+Functions answers them: 15 a second in the largest Regions, 10 elsewhere, after the first 250 or so.
 
 Examples:
   mirrorstep audit                                       what ran in the last day, the newest 100
@@ -168,15 +171,15 @@ Examples:
   mirrorstep audit eni-0123456789abcdef0-4f1c9a...       one execution as a story";
 
 const HISTORY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  all that the ledger has of the interface can be read
-  1  not so: what can be is shown
+  0  everything that the ledger has of the interface can be read
+  1  something cannot be read; the rest is shown
 
 Examples:
   mirrorstep history eni-0123456789abcdef0
   mirrorstep history eni-0123456789abcdef0 --json";
 
 const REPLAY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  all that was replayed has succeeded, or was started with --no-wait, or there was nothing to replay
+  0  every replay succeeded, or was started with --no-wait, or there was nothing to replay
   1  something failed again, or cannot be replayed
 
 --json prints {\"dryRun\", \"replays\": [{\"execution\", \"way\", \"reason\", \"replayArn\", \"replay\"}], \"counts\"}: the execution
@@ -194,8 +197,8 @@ const TRIGGER_HELP: &str = "Examples:
   mirrorstep trigger --all";
 
 const RECONCILE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  it has ended well
-  1  it has failed
+  0  reconcile succeeded
+  1  it failed
 
 Examples:
   mirrorstep reconcile
@@ -204,8 +207,8 @@ Examples:
 const REPORT_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  the page is written, whatever it says
 
-The causes of the newest 1000 failed executions are looked into (--limit), which takes a minute or so. If there are more,
-the page says how many; with --json that is failuresLeftOut.
+Looks up the causes of the newest 1000 failed executions (--limit), which takes about a minute. If there are more, the page
+says how many; with --json that is failuresLeftOut.
 
 Examples:
   mirrorstep report --out report.html
@@ -213,8 +216,8 @@ Examples:
   mirrorstep report --json | jq '.failures[] | {count, error, cause}'";
 
 const DOCTOR_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  nothing stands in the way
-  1  something does
+  0  no problem was found
+  1  a problem was found
 
 Examples:
   mirrorstep doctor --targets tmt-0123456789abcdef0,tmt-0123456789abcdef1 --filter tmf-0123456789abcdef0
@@ -226,13 +229,13 @@ const COMPLETIONS_HELP: &str = "Examples:
   mirrorstep completions zsh > ~/.zfunc/_mirrorstep";
 
 const EXIT_CODES: &str = "Exit status:
-  0  done, and the answer is good
-  1  the answer is not good, or something else went wrong: standard error says what
+  0  done, and all is well
+  1  something is wrong, or the command failed: standard error says what
   2  the command line is wrong
   3  there is no such stack, execution, instance, interface or sensor
-  4  no credentials or no Region, or the credentials have expired or are not accepted
-  5  the credentials may not make a call: the message names the permission
-  6  AWS cannot be reached, fails, or refuses for the rate of calls, several times over
+  4  no credentials, no Region, or credentials that have expired or are not accepted
+  5  a permission is missing: the message names it
+  6  AWS cannot be reached, fails, or throttles, several times in a row
   129, 130, 143  stopped by a signal";
 
 const DEMO_EXAMPLES: &str = "Examples:
@@ -274,8 +277,8 @@ Examples:
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
 
 const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  no session of the ledger's is left on the sensor
-  1  some cannot be moved, or are being placed there still: run it again; or something of the ledger cannot be read
+  0  none of the ledger's sessions is left on the sensor
+  1  some cannot be moved, some are still being placed (run it again), or something of the ledger cannot be read
 
 Examples:
   mirrorstep drain tmt-0123456789abcdef0 --dry-run
@@ -283,7 +286,7 @@ Examples:
   mirrorstep drain tmt-0123456789abcdef0 --cancel        it takes new sessions again";
 
 const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  nothing is left to even out
+  0  the sessions are spread evenly
   1  EC2 refuses to move some sessions, or something of the ledger cannot be read
 
 Examples:
@@ -296,10 +299,10 @@ pub struct DrainOptions {
     /// The sensor's target.
     #[arg(value_name = "TMT")]
     pub target: TargetId,
-    /// Let it take new sessions again, and move nothing.
+    /// Let the sensor take new sessions again, and move nothing.
     #[arg(long)]
     pub cancel: bool,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Print one JSON object.
@@ -313,7 +316,7 @@ pub struct DrainOptions {
 /// The options of `mirrorstep rebalance`.
 #[derive(Debug, Args)]
 pub struct RebalanceOptions {
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Print one JSON object.
@@ -336,7 +339,7 @@ Examples:
 /// The options of `mirrorstep ledger verify`.
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
-    /// Run the state machine reconcile where they differ, wait for its end, and compare again.
+    /// If they differ, run the state machine reconcile, wait for its end, and compare again.
     #[arg(long)]
     pub repair: bool,
     /// Print one JSON object.
@@ -358,7 +361,7 @@ pub struct AwsOptions {
     /// The Region. Without it AWS_REGION, or that of the profile.
     #[arg(long, value_name = "REGION", value_parser = NonEmptyStringValueParser::new())]
     pub region: Option<String>,
-    /// Where the AWS API answers, if not at its usual place. Without it AWS_ENDPOINT_URL_EC2 or AWS_ENDPOINT_URL.
+    /// Override the endpoint URL. Without it AWS_ENDPOINT_URL_EC2 or AWS_ENDPOINT_URL.
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub endpoint_url: Option<String>,
 }
@@ -405,7 +408,7 @@ pub struct ExplainOptions {
     /// Whether only endpoints in the interface's zone are candidates, as LocalZoneOnly.
     #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
     pub local_zone_only: bool,
-    /// What becomes of a target about which a rule cannot be decided, as UnverifiableTargets.
+    /// Whether a target is rejected if a rule cannot be checked, as UnverifiableTargets.
     #[arg(long, value_enum, default_value_t = Unverifiable::Reject)]
     pub unverifiable_targets: Unverifiable,
     /// Only instances that carry this tag are mirrored, as OptInTag.
@@ -428,7 +431,7 @@ pub struct ExplainOptions {
     pub aws: AwsOptions,
 }
 
-/// What becomes of a target about which a rule cannot be decided.
+/// Whether a target is rejected if a rule cannot be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Unverifiable {
     /// It is rejected.

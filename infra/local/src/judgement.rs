@@ -452,7 +452,7 @@ mod tests {
 
     fn judgement(
         runs: &Runs,
-        sessions: Vec<(String, String)>,
+        sessions: &[(String, String)],
         expected: &BTreeMap<String, Expected>,
     ) -> Judgement {
         let findings = Findings {
@@ -497,7 +497,7 @@ mod tests {
     fn sensors_that_were_rejected_do_not_count_for_the_spread() {
         let (runs, sessions, expected) =
             mirrored(&[(1, TARGETS[0]), (2, TARGETS[1]), (3, TARGETS[0]), (4, TARGETS[1])]);
-        let judgement = judgement(&runs, sessions, &expected);
+        let judgement = judgement(&runs, &sessions, &expected);
         assert_eq!(judgement.problems, Vec::<String>::new());
         assert!(judgement.ok);
         assert_eq!(judgement.spread_within_zone, 0);
@@ -509,15 +509,15 @@ mod tests {
     #[test]
     fn an_uneven_spread_a_second_session_and_a_wrong_target_are_problems() {
         let (runs, sessions, expected) = mirrored(&[(1, TARGETS[0]), (2, TARGETS[0])]);
-        assert_eq!(judgement(&runs, sessions, &expected).spread_within_zone, 2);
+        assert_eq!(judgement(&runs, &sessions, &expected).spread_within_zone, 2);
 
         let (runs, mut sessions, expected) = mirrored(&[(1, TARGETS[0])]);
         sessions.push(created(1, TARGETS[1]).1);
-        let twice = judgement(&runs, sessions, &expected);
+        let twice = judgement(&runs, &sessions, &expected);
         assert_eq!((twice.duplicates, twice.ok), (1, false));
 
         let (runs, sessions, expected) = mirrored(&[(1, TARGETS[2])]);
-        let wrong = judgement(&runs, sessions, &expected);
+        let wrong = judgement(&runs, &sessions, &expected);
         assert!(
             wrong
                 .problems
@@ -532,7 +532,7 @@ mod tests {
     fn an_interface_without_a_session_and_one_that_nobody_saw_are_problems() {
         let (runs, _, mut expected) = mirrored(&[(1, TARGETS[0])]);
         expected.insert(interface(9), Expected::OptedOut);
-        let judgement = judgement(&runs, Vec::new(), &expected);
+        let judgement = judgement(&runs, &[], &expected);
         assert_eq!(judgement.problems.len(), 2, "{:?}", judgement.problems);
     }
 
@@ -550,7 +550,7 @@ mod tests {
                 result: Err(("NoEligibleSensor".to_owned(), cause.to_string())),
             }],
         };
-        let judgement = judgement(&runs, Vec::new(), &BTreeMap::new());
+        let judgement = judgement(&runs, &[], &BTreeMap::new());
         assert_eq!(
             (judgement.failed, judgement.ok, judgement.interfaces),
             (1, false, 1)
@@ -569,7 +569,7 @@ mod tests {
                 ..runs.interfaces[0].clone()
             },
         );
-        let judgement = judgement(&runs, sessions, &expected);
+        let judgement = judgement(&runs, &sessions, &expected);
         assert_eq!(judgement.fates[&interface(1)].outcome, Some(Outcome::Created));
         assert!(judgement.ok);
     }

@@ -326,7 +326,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
 
     fn visit_impl_item_fn(&mut self, it: &'ast syn::ImplItemFn) {
         self.inside(&it.sig.ident, &it.attrs, |walk| {
-            visit::visit_impl_item_fn(walk, it)
+            visit::visit_impl_item_fn(walk, it);
         });
     }
 
@@ -338,7 +338,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     fn visit_impl_item_const(&mut self, it: &'ast syn::ImplItemConst) {
         self.constant(&it.ident, &it.ty, &it.attrs);
         self.inside(&it.ident, &it.attrs, |walk| {
-            visit::visit_impl_item_const(walk, it)
+            visit::visit_impl_item_const(walk, it);
         });
     }
 

@@ -30,7 +30,7 @@ pub struct StatusOptions {
 /// The options of `mirrorstep audit`.
 #[derive(Debug, Args)]
 pub struct AuditOptions {
-    /// One execution, told as a story: its ARN, or its name.
+    /// Tell this execution step by step: its ARN, or its name.
     #[arg(value_name = "EXECUTION", conflicts_with_all = ["failed", "since", "instance", "interface", "limit"])]
     pub execution: Option<String>,
     /// Only executions that failed, timed out or were aborted.
@@ -45,7 +45,7 @@ pub struct AuditOptions {
     /// Only executions for this interface.
     #[arg(long, value_name = "ENI")]
     pub interface: Option<InterfaceId>,
-    /// Show at most so many executions, the newest. How many more there are is told, and they count.
+    /// Show at most this many executions, the newest. The others are counted.
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     pub limit: usize,
     /// Print one JSON object.
@@ -78,13 +78,13 @@ pub struct ReplayOptions {
     /// Executions, each by its ARN or its name.
     #[arg(value_name = "EXECUTION")]
     pub executions: Vec<String>,
-    /// Every execution that failed, timed out or was aborted, and that no later one has made good.
+    /// Every execution that failed, timed out or was aborted, unless a later one succeeded.
     #[arg(long)]
     pub failed: bool,
     /// With --failed: only executions that started within this time, such as 90m, 24h or 7d.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration, conflicts_with = "executions")]
     pub since: Duration,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Do not wait for the outcome.
@@ -111,7 +111,7 @@ pub struct TriggerOptions {
     /// Every running instance that carries this tag.
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     pub tag: Option<TagSelector>,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Print one JSON object.
@@ -136,16 +136,16 @@ pub struct ReconcileOptions {
 /// The options of `mirrorstep report`.
 #[derive(Debug, Args)]
 pub struct ReportOptions {
-    /// Where the page is written. A file that is there is replaced, in one step.
+    /// Where the page is written. An existing file is replaced, in one step.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub out: PathBuf,
     /// Failed executions that started within this time, such as 90m, 24h or 7d.
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = humantime::parse_duration)]
     pub since: Duration,
-    /// Of those, look into at most so many for their causes, the newest. How many more there are is told.
+    /// Look up the causes of at most this many of them, the newest. The page says how many more there are.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
     pub limit: usize,
-    /// Print what the page would say as one JSON object, and write no page.
+    /// Print the page's content as one JSON object, and write no page.
     #[arg(long, conflicts_with = "out")]
     pub json: bool,
     /// Which deployment is meant.

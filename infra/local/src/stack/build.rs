@@ -49,7 +49,7 @@ pub(super) const EC2_SIM: &str = "ec2-sim";
 /// is selected, so that Cargo settles on the same features as for the tests and compiles nothing twice.
 pub(super) async fn binaries(project: &Path, group: &Group) -> Result<Binaries, Error> {
     let template = read_template(project)?;
-    let binaries = template::functions(&template).into_iter().chain([EC2_SIM]);
+    let binaries = template::functions(&template).chain([EC2_SIM]);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = group
         .command(&cargo)
