@@ -56,6 +56,10 @@ pub struct Assignment {
     /// Why it was released, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_because: Option<String>,
+    /// Whether a person ended its session, while it is released: `reconcile` does not cover the interface again. The
+    /// event of a start does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept_off: bool,
     /// That EC2 refuses the interface's sessions, as attached as it is: from the first refusal until a session is
     /// created, or the interface is attached anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,11 +118,28 @@ impl Assignment {
         SignedDuration::from_secs(wait.max(1))
     }
 
+    /// What its session is made with, beside the sensor.
+    pub fn settings(&self) -> SessionSettings {
+        SessionSettings {
+            filter_id: self.filter_id.clone(),
+            virtual_network_id: self.virtual_network_id,
+            packet_length: self.packet_length,
+        }
+    }
+
+    /// Whether its session was made by somebody else, and found.
+    pub fn is_adopted(&self) -> bool {
+        self.client_token.starts_with(ADOPTED)
+    }
+
     /// Whether this session is the one that the assignment is for.
     pub fn asks_for(&self, session: &ObservedSession) -> bool {
         session.target_id == self.target_id && session.session_number == self.session_number
     }
 }
+
+/// What the token of an adopted session begins with, which no create call ever has.
+const ADOPTED: &str = "adopted-";
 
 /// One thing that happened to an assignment: when, by which execution, what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,12 +213,18 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         packet_length: Option<i32>,
     },
-    /// The session goes to another sensor.
+    /// The session goes to another sensor, or is to have other settings, or both.
     Moved {
-        /// That sensor.
+        /// The sensor that it is on from now on.
         target_id: TargetId,
+        /// Its settings from now on, where they change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<SessionSettings>,
         /// Why.
         reason: String,
+        /// The error under which EC2 refused to change the session, where a move is taken back for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<ErrorName>,
     },
     /// The place was given back.
     Released {
@@ -206,6 +233,9 @@ pub enum Change {
         /// The error under which EC2 refused the interface, where that is why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<ErrorName>,
+        /// A person ended the session: the interface is not covered again until the event of a start asks for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept_off: bool,
     },
 }
 
@@ -229,8 +259,8 @@ pub fn apply(before: Option<&Assignment>, event: &LedgerEvent) -> Result<Assignm
             Change::Reserved { .. } => reserved(before, event),
             Change::Activated { session_id } => activated(before, event, session_id),
             Change::Adopted { .. } => adopted(before, event),
-            Change::Moved { target_id, .. } => moved(before, event, target_id),
-            Change::Released { reason, refused } => released(before, event, reason, *refused),
+            Change::Moved { .. } => moved(before, event),
+            Change::Released { .. } => released(before, event),
         }
     } else {
         None
@@ -303,6 +333,7 @@ fn reserved(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignme
         session_id: None,
         attached_at: *attached_at,
         released_because: None,
+        kept_off: false,
         refusal: before.and_then(|before| before.refusal_on(instance_id, *attached_at).cloned()),
         execution_arn: event.execution_arn.clone(),
         changed_at: event.at,
@@ -346,7 +377,7 @@ fn adopted(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignmen
         generation: *generation,
         version: event.version,
         // It was created already: nobody will create it with a token.
-        client_token: format!("adopted-{session_id}"),
+        client_token: format!("{ADOPTED}{session_id}"),
         session_number: *session_number,
         filter_id: filter_id.clone(),
         virtual_network_id: *virtual_network_id,
@@ -354,37 +385,53 @@ fn adopted(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignmen
         session_id: Some(session_id.clone()),
         attached_at: None,
         released_because: None,
+        kept_off: false,
         refusal: None,
         execution_arn: event.execution_arn.clone(),
         changed_at: event.at,
     })
 }
 
-/// [`Change::Moved`]: the session exists, and goes to another target.
-fn moved(before: Option<&Assignment>, event: &LedgerEvent, target_id: &TargetId) -> Option<Assignment> {
-    let before =
-        before.filter(|before| before.state == AssignmentState::Active && before.target_id != *target_id)?;
-    Some(Assignment {
+/// [`Change::Moved`]: the session exists, and its target or its settings change.
+fn moved(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignment> {
+    let Change::Moved {
+        target_id,
+        settings,
+        reason,
+        refused,
+    } = &event.change
+    else {
+        return None;
+    };
+    let before = before.filter(|before| before.state == AssignmentState::Active)?;
+    let settings = settings.clone().unwrap_or_else(|| before.settings());
+    let is_changed = before.target_id != *target_id || before.settings() != settings;
+    is_changed.then(|| Assignment {
         target_id: target_id.clone(),
+        filter_id: settings.filter_id,
+        virtual_network_id: settings.virtual_network_id,
+        packet_length: settings.packet_length,
+        refusal: before.refusal_after(*refused, reason, event.at),
         ..advanced(before, event)
     })
 }
 
 /// [`Change::Released`]: the assignment is live.
-fn released(
-    before: Option<&Assignment>,
-    event: &LedgerEvent,
-    reason: &str,
-    refused: Option<ErrorName>,
-) -> Option<Assignment> {
+fn released(before: Option<&Assignment>, event: &LedgerEvent) -> Option<Assignment> {
+    let Change::Released {
+        reason,
+        refused,
+        kept_off,
+    } = &event.change
+    else {
+        return None;
+    };
     let before = before.filter(|before| before.is_live())?;
     Some(Assignment {
         state: AssignmentState::Released,
-        released_because: Some(reason.to_owned()),
-        refusal: match refused {
-            Some(error) => Some(Refusal::after(before.refusal.as_ref(), error, reason, event.at)),
-            None => before.refusal.clone(),
-        },
+        released_because: Some(reason.clone()),
+        kept_off: *kept_off,
+        refusal: before.refusal_after(*refused, reason, event.at),
         ..advanced(before, event)
     })
 }

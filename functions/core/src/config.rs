@@ -3,6 +3,8 @@
 //! Each reader names the variable, the value and what is allowed. An empty variable is a missing one: that
 //! is how a CloudFormation parameter without a value arrives.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{ErrorName, StageError};
 use crate::ids::{FilterId, TargetId};
 
@@ -71,12 +73,9 @@ impl<'a> Environment<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        match value.split_once('=') {
-            Some((key, tag_value)) if !key.trim().is_empty() => Ok(Some(TagSelector {
-                key: key.trim().to_owned(),
-                value: tag_value.trim().to_owned(),
-            })),
-            _ => Err(invalid(format!(
+        match TagSelector::parse(&value) {
+            Some(tag) => Ok(Some(tag)),
+            None => Err(invalid(format!(
                 "{name} is `{value}`: it must be `key=value`, such as `mirror=off`"
             ))),
         }
@@ -97,6 +96,16 @@ pub struct TagSelector {
 }
 
 impl TagSelector {
+    /// Reads `key=value`. `None` where the text is not of that form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (key, value) = text.split_once('=')?;
+        let key = key.trim();
+        (!key.is_empty()).then(|| Self {
+            key: key.to_owned(),
+            value: value.trim().to_owned(),
+        })
+    }
+
     /// Whether `tags` holds this tag.
     pub fn matches(&self, tags: &[crate::network::Tag]) -> bool {
         tags.iter()
@@ -159,15 +168,18 @@ impl Targets {
 }
 
 /// The parameters that every session of ours is created with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SessionSettings {
     /// `FILTER_ID`.
     pub filter_id: FilterId,
     /// `VIRTUAL_NETWORK_ID`, the VXLAN network identifier, 24 bits long. Without it EC2 picks one for each session
     /// (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-packet-formats.html>, "VXLAN ID").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_network_id: Option<i32>,
     /// `PACKET_LENGTH`, in bytes from the start of a packet, at most 8500. Without it whole packets are mirrored
     /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTrafficMirrorSession.html>, `PacketLength`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packet_length: Option<i32>,
 }
 
@@ -252,6 +264,26 @@ impl ExistingSessionPolicy {
             "EXISTING_SESSION_POLICY",
             Self::Any,
             &[("any", Self::Any), ("managed", Self::Managed)],
+        )
+    }
+}
+
+/// What becomes of a session that is not as the tags and the settings say by now (`INTENT_CHANGES`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntentChanges {
+    /// `reconcile` ends it, or changes it.
+    Apply,
+    /// It is only told.
+    Report,
+}
+
+impl IntentChanges {
+    /// Reads `INTENT_CHANGES`, by default `apply`.
+    pub fn from(environment: &Environment) -> Result<Self, StageError> {
+        environment.one_of(
+            "INTENT_CHANGES",
+            Self::Apply,
+            &[("apply", Self::Apply), ("report", Self::Report)],
         )
     }
 }

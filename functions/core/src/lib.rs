@@ -11,9 +11,11 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod moves;
 pub mod network;
 pub mod pipeline;
 pub mod reconcile;
+pub mod unmirror;
 pub mod unreadable;
 
 pub use clock::Clock;

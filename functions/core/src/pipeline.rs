@@ -80,8 +80,16 @@ pub enum Outcome {
     NotMirrorable,
     /// A tag says that it is not to be mirrored.
     OptedOut,
-    /// EC2 does not show the instance or the interface.
+    /// EC2 does not show the instance, the interface or its session.
     Gone,
+    /// The session has been moved to another sensor, or has other settings.
+    Moved,
+    /// The session stays as it is: it is as it should be, or no other sensor can receive it.
+    Stays,
+    /// The session has been ended by this execution.
+    Unmirrored,
+    /// The interface has sessions, and none of them is ours.
+    NotOurs,
 }
 
 /// What `resolve-interfaces` found behind an event.
@@ -110,6 +118,63 @@ pub struct MirrorRequest {
     /// What tags chose for it: the instance's, and from `gather-candidates` on the interface's own too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
+    /// It is mirrored already, and its session is to change. Absent where it is to be mirrored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<SessionChange>,
+}
+
+/// An interface whose session is to change: the input of `move-interface`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveRequest {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// What is to change.
+    #[serde(flatten)]
+    pub change: SessionChange,
+}
+
+/// What is to change about a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionChange {
+    /// The sensor that the session is to leave. Where none is given it stays on its sensor if it may be there: only its
+    /// settings are brought up to date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<TargetId>,
+    /// It leaves its sensor only for one that has at least two sessions less and is no further away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub even_out: bool,
+    /// Who asks, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// EC2 shows the session on another sensor than the ledger: an earlier move of it did not come to its end.
+    /// `find-session` says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
+}
+
+/// What `find-session` found of an interface whose session is to change: where that is decided already, its outcome,
+/// and else the input of `gather-candidates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", untagged)]
+pub enum FoundSession {
+    /// Nothing is to be changed.
+    Decided(Decided),
+    /// Which sensors can receive the interface is to be looked up.
+    ToBeChanged(ExistingSessions),
+}
+
+/// That nothing is to be changed about an interface's session, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// [`Outcome::Stays`], [`Outcome::Gone`], [`Outcome::OptedOut`] or [`Outcome::NotOurs`].
+    pub outcome: Outcome,
+    /// In words.
+    pub reason: String,
 }
 
 /// What a tag of an instance or interface chose for it.
@@ -351,6 +416,22 @@ pub enum RejectedBy {
     Unverifiable,
 }
 
+impl RejectedBy {
+    /// The name of the rule, as it stands in a rejection.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::SensorDown => "sensor-down",
+            Self::AvailabilityZone => "availability-zone",
+            Self::SecurityGroup => "security-group",
+            Self::NetworkAcl => "network-acl",
+            Self::Route => "route",
+            Self::Capacity => "capacity",
+            Self::Unverifiable => "unverifiable",
+        }
+    }
+}
+
 /// What `pick-least-loaded` decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -362,6 +443,12 @@ pub struct Picked {
     pub decision: Decision,
     /// The interface's live assignment: made by this call, or found.
     pub assignment: Assignment,
+    /// The assignment before it was moved by this call. Absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Assignment>>,
+    /// Why the session stays as it is. Absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// In how many seconds to look again. 0 where there is a session to create.
     #[serde(default)]
     pub wait_seconds: u64,
@@ -385,6 +472,10 @@ pub enum Decision {
     Reserved,
     /// It is active, and EC2 did not show its session: made a moment ago, or deleted by hand. Look again.
     Unseen,
+    /// It is active, and the ledger has it where its session is to be from now on: change the session.
+    Moved,
+    /// It is active, and its session stays as it is.
+    Stays,
 }
 
 /// The load of a candidate when it was read.
@@ -445,6 +536,81 @@ pub struct TaggedSession {
     pub target_id: TargetId,
     /// The tags that it carries now, as far as mirrorstep set them.
     pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// What `modify-session` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModifiedSession {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// The session.
+    pub session_id: SessionId,
+    /// The sensor that it is on now.
+    pub target_id: TargetId,
+}
+
+/// The input of `move-back`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveBackRequest {
+    /// The assignment, as `pick-least-loaded` moved it.
+    pub assignment: Assignment,
+    /// The assignment as it was before that, where it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Assignment>>,
+    /// The name of the error that leads here, such as `SensorFull`.
+    pub error: String,
+    /// What it says, EC2's words in it.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// What `move-back` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedBack {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// The sensor that the ledger has its session on now, or had it on before it was given back.
+    pub target_id: TargetId,
+    /// False where the assignment has changed meanwhile, or stands where EC2 shows its session.
+    pub moved_back: bool,
+    /// In words.
+    pub reason: String,
+}
+
+/// An interface whose session is to end: the input of `unmirror-interface`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnmirrorRequest {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// Who asks, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Sessions to our targets that others made are ended too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// The interface is not covered again until the event of a start asks for it: what a person ends stays ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_off: bool,
+}
+
+/// What `end-session` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedSession {
+    /// The interface.
+    pub interface_id: InterfaceId,
+    /// [`Outcome::Unmirrored`], [`Outcome::NotOurs`] or [`Outcome::Gone`].
+    pub outcome: Outcome,
+    /// The sessions that are ended.
+    pub ended: Vec<ObservedSession>,
+    /// The sessions that are left, since others made them.
+    pub left: Vec<ObservedSession>,
+    /// In words.
+    pub reason: String,
 }
 
 /// The input of `release-session`.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Assignment, AssignmentState, RESERVATION_LIFETIME, SESSION_GRACE, SensorLoad};
 use crate::ids::{FilterId, InstanceId, InterfaceId, SessionId, TargetId};
+use crate::moves::{ChangeRequest, PacedChange};
 use crate::network::TrafficMirrorSession;
 use crate::unreadable::Unreadable;
 
@@ -32,7 +33,12 @@ pub struct Session {
     pub virtual_network_id: Option<i32>,
     /// Bytes of each packet, where it has a limit.
     pub packet_length: Option<i32>,
+    /// Whether it carries the tag of the sessions that this system makes.
+    pub is_managed: bool,
 }
+
+/// The tag that a session of ours has from its first moment, with the value `true`.
+pub const MANAGED_TAG: &str = "mirrorstep:managed";
 
 impl Session {
     /// A session as EC2 shows it. `None` where one of its ids is none.
@@ -45,6 +51,10 @@ impl Session {
             session_number: shown.session_number,
             virtual_network_id: shown.virtual_network_id,
             packet_length: shown.packet_length,
+            is_managed: shown
+                .tags
+                .iter()
+                .any(|tag| tag.key == MANAGED_TAG && tag.value == "true"),
         })
     }
 }
@@ -320,6 +330,15 @@ pub enum Step {
         #[serde(default)]
         round: u32,
     },
+    /// Looks through the sessions of ours for those that are not as the tags and the settings say by now.
+    Intend {
+        /// The interface after which it goes on, in their order. `None`: at the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<InterfaceId>,
+        /// When EC2 has room for the next change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_at: Option<Timestamp>,
+    },
     /// Looks through the running instances for interfaces that nothing covers.
     Cover {
         /// EC2's token of the page of instances that is next. `None`: the first.
@@ -364,6 +383,14 @@ pub struct Summary {
     /// still does not show, and has their interfaces mirrored anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_until: Option<Timestamp>,
+    /// Interfaces with a session of ours that are not to be mirrored any more: their sessions are ended, unless changes of
+    /// intent are only reported.
+    pub unwanted: u64,
+    /// Interfaces whose session is to go to another target or to have other settings, by their tags or by the settings:
+    /// they are changed, unless changes of intent are only reported.
+    pub outdated: u64,
+    /// Interfaces that are not to be mirrored and have a session of somebody else's to our targets: left alone.
+    pub unwanted_of_others: u64,
     /// Running instances looked at.
     pub instances: u64,
     /// Running instances with an interface that nothing covers, for which the pipeline was started.
@@ -407,4 +434,7 @@ pub struct Reconciled {
     pub events: Vec<Vec<Running>>,
     /// How long EC2 needs for these at the rate that it allows, in seconds.
     pub wait_seconds: u64,
+    /// Sessions to be changed or ended, each at its time.
+    #[serde(default)]
+    pub changes: Vec<PacedChange<ChangeRequest>>,
 }

@@ -77,6 +77,7 @@ fn released(version: u64) -> LedgerEvent {
         Change::Released {
             reason: "terminated".into(),
             refused: None,
+            kept_off: false,
         },
     )
 }
@@ -408,6 +409,7 @@ fn refused(
                 Change::Released {
                     reason: "refused".into(),
                     refused: Some(ErrorName::SessionRefused),
+                    kept_off: false,
                 },
             )
         };

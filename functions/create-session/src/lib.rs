@@ -8,7 +8,7 @@ use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::pipeline::{CreatedSession, Invocation, Picked, Stage};
 use mirrorstep_core::{ErrorName, SessionId, StageError};
 use mirrorstep_ec2::refusals::Class;
-use mirrorstep_ec2::{CreateRefusal, Ec2, Refusal};
+use mirrorstep_ec2::{ChangeRefusal, Ec2, Refusal};
 use mirrorstep_ledger::{Activation, Ledger};
 
 /// The stage, with what it needs.
@@ -37,8 +37,8 @@ impl Stage for CreateSession {
         } = invocation;
         let session_id = match self.ec2.create_session(&reserved).await {
             Ok(session_id) => session_id,
-            Err(CreateRefusal::Undecided(error)) => return Err(error),
-            Err(CreateRefusal::Refused(refusal)) => self.explain(&reserved, refusal).await?,
+            Err(ChangeRefusal::Undecided(error)) => return Err(error),
+            Err(ChangeRefusal::Refused(refusal)) => self.explain(&reserved, refusal).await?,
         };
         match self
             .ledger
@@ -108,11 +108,11 @@ impl CreateSession {
             (Some("attached"), Some("running")) if reserved.attached_at.is_some() => return Err(refusal),
             (Some("attached"), Some("running")) => match self.ec2.create_session(reserved).await {
                 Ok(session_id) => return Ok(session_id),
-                Err(CreateRefusal::Undecided(error)) => return Err(error),
-                Err(CreateRefusal::Refused(again)) if again.class == Some(Class::NotMirrorable) => {
+                Err(ChangeRefusal::Undecided(error)) => return Err(error),
+                Err(ChangeRefusal::Refused(again)) if again.class == Some(Class::NotMirrorable) => {
                     return Err(again.error);
                 }
-                Err(CreateRefusal::Refused(again)) => (
+                Err(ChangeRefusal::Refused(again)) => (
                     ErrorName::InterfaceNotReady,
                     format!("asked once more, it says: {}", again.error.message),
                 ),

@@ -99,9 +99,9 @@ pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
         .any(|ending| code.ends_with(ending))
 }
 
-/// Why EC2 did not create a session.
+/// Why EC2 did not create or modify a session.
 #[derive(Debug, Clone)]
-pub enum CreateRefusal {
+pub enum ChangeRefusal {
     /// EC2 did not decide: what the interface's sessions are changes nothing.
     Undecided(StageError),
     /// EC2 decided against it. What it means depends on what EC2 shows.
@@ -158,22 +158,37 @@ where
 }
 
 /// What it means that `CreateTrafficMirrorSession` failed.
-pub(crate) fn of_create<E>(error: &SdkError<E, HttpResponse>, assignment: &Assignment) -> CreateRefusal
+pub(crate) fn of_create<E>(error: &SdkError<E, HttpResponse>, assignment: &Assignment) -> ChangeRefusal
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let class = match class(Action::Create, error) {
+    of_change(Action::Create, error, assignment)
+}
+
+/// What it means that `ModifyTrafficMirrorSession` failed.
+pub(crate) fn of_modify<E>(error: &SdkError<E, HttpResponse>, assignment: &Assignment) -> ChangeRefusal
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    of_change(Action::Modify, error, assignment)
+}
+
+fn of_change<E>(action: Action, error: &SdkError<E, HttpResponse>, assignment: &Assignment) -> ChangeRefusal
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let class = match class(action, error) {
         Ok(class) => class,
-        Err(undecided) => return CreateRefusal::Undecided(undecided.into()),
+        Err(undecided) => return ChangeRefusal::Undecided(undecided.into()),
     };
-    CreateRefusal::Refused(Refusal {
+    ChangeRefusal::Refused(Refusal {
         class,
-        error: create_error(class, assignment, &words(error)),
+        error: change_error(action, class, assignment, &words(error)),
     })
 }
 
-/// The error of a session that EC2 has decided not to create, in EC2's words.
-fn create_error(class: Option<Class>, assignment: &Assignment, words: &str) -> StageError {
+/// The error of a session that EC2 has decided not to create or to modify, in EC2's words.
+fn change_error(action: Action, class: Option<Class>, assignment: &Assignment, words: &str) -> StageError {
     let (interface, target, filter) = (
         &assignment.interface_id,
         &assignment.target_id,
@@ -216,7 +231,7 @@ fn create_error(class: Option<Class>, assignment: &Assignment, words: &str) -> S
             ErrorName::AccessDenied,
             format!(
                 "{action} is not allowed: {words}; allow ec2:{action} to this function's role",
-                action = Action::Create.as_str()
+                action = action.as_str()
             ),
         ),
         Some(Class::NotMirrorable) => (
@@ -230,7 +245,11 @@ fn create_error(class: Option<Class>, assignment: &Assignment, words: &str) -> S
                 assignment.session_number
             ),
         ),
-        Some(Class::SourceIsTarget | Class::SessionGone) | None => (
+        Some(Class::SessionGone) => (
+            ErrorName::InstanceNotFound,
+            format!("EC2 does not show the session of {interface} yet, or not any more: {words}"),
+        ),
+        Some(Class::SourceIsTarget) | None => (
             ErrorName::SessionRefused,
             format!("EC2 refuses a session from {interface} to {target} with filter {filter}: {words}"),
         ),

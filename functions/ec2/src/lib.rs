@@ -9,6 +9,7 @@
 //! (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-rate-based>). Many objects
 //! are asked for in one call, up to the 200 values that a filter takes.
 
+mod collect;
 mod convert;
 mod failure;
 pub mod refusals;
@@ -20,15 +21,16 @@ use std::fmt::Display;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
-use mirrorstep_core::config::Targets;
+use mirrorstep_core::config::{TagSelector, Targets};
 use mirrorstep_core::network::{
     Instance, NetworkAcl, NetworkInterface, PrefixListEntry, RouteTable, SecurityGroup, TrafficMirrorTarget,
     VpcEndpoint,
 };
 use mirrorstep_core::{InstanceId, InterfaceId};
 
-pub use failure::{CreateRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
-pub use sessions::{MANAGED_TAG, Tags};
+pub use collect::Wanted;
+pub use failure::{ChangeRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
+pub use sessions::Tags;
 
 /// The values that EC2 takes in one filter
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html#Filtering_Resources_CLI>).
@@ -85,6 +87,18 @@ impl Ec2 {
         Ok(self.instances([id]).await?.into_iter().next())
     }
 
+    /// The instance that an interface is attached to, if EC2 shows one (`DescribeInstances`): the filter
+    /// `network-interface.network-interface-id`
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html>, `Filter.N`).
+    pub async fn instance_with(&self, interface: &InterfaceId) -> Result<Option<Instance>, DescribeError> {
+        let call = self
+            .0
+            .describe_instances()
+            .filters(filter("network-interface.network-interface-id", [interface]));
+        let found = describe!(call, "DescribeInstances", reservations, convert::reservation);
+        Ok(found.into_iter().next())
+    }
+
     /// The instances that EC2 shows of these (`DescribeInstances`).
     pub async fn instances<V: Display>(
         &self,
@@ -101,6 +115,21 @@ impl Ec2 {
             ));
         }
         Ok(found)
+    }
+
+    /// The instances that carry this tag (`DescribeInstances`): the filter `tag:<key>`
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html>, `Filter.N`).
+    pub async fn instances_tagged(&self, tag: &TagSelector) -> Result<Vec<Instance>, DescribeError> {
+        let call = self
+            .0
+            .describe_instances()
+            .filters(filter(&format!("tag:{}", tag.key), [&tag.value]));
+        Ok(describe!(
+            call,
+            "DescribeInstances",
+            reservations,
+            convert::reservation
+        ))
     }
 
     /// The configured targets that EC2 shows (`DescribeTrafficMirrorTargets`).

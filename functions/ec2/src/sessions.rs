@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification, TrafficMirrorSessionField};
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::assignment::ObservedSession;
 use mirrorstep_core::network::TrafficMirrorSession;
+use mirrorstep_core::reconcile::MANAGED_TAG;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
-use crate::{CreateRefusal, DescribeError, Ec2, MoveRefusal, convert, describe, failure, filter, filters};
-
-/// The tag that a session of ours has from its first moment, with the value `true`.
-pub const MANAGED_TAG: &str = "mirrorstep:managed";
+use crate::{ChangeRefusal, DescribeError, Ec2, MoveRefusal, convert, describe, failure, filter, filters};
 
 /// Tags, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -68,6 +66,20 @@ impl Ec2 {
         Ok(found)
     }
 
+    /// The sessions to this target (`DescribeTrafficMirrorSessions`).
+    pub async fn sessions_to(&self, target: &TargetId) -> Result<Vec<ObservedSession>, DescribeError> {
+        let call = self
+            .0
+            .describe_traffic_mirror_sessions()
+            .filters(filter("traffic-mirror-target-id", [target]));
+        Ok(describe!(
+            call,
+            "DescribeTrafficMirrorSessions",
+            traffic_mirror_sessions,
+            convert::session
+        ))
+    }
+
     /// How many sessions each of these targets has (`DescribeTrafficMirrorSessions`).
     pub async fn count_sessions_to(
         &self,
@@ -92,7 +104,7 @@ impl Ec2 {
     /// Creates the session of a reservation (`CreateTrafficMirrorSession`). Every parameter comes from the
     /// reservation, so that the call made twice is the same call: EC2 answers both times with one session
     /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>, "Ensuring idempotency").
-    pub async fn create_session(&self, assignment: &Assignment) -> Result<SessionId, CreateRefusal> {
+    pub async fn create_session(&self, assignment: &Assignment) -> Result<SessionId, ChangeRefusal> {
         let output = self
             .0
             .create_traffic_mirror_session()
@@ -118,7 +130,7 @@ impl Ec2 {
             .and_then(convert::session)
             .map(|session| session.session_id)
             .ok_or_else(|| {
-                CreateRefusal::Undecided(StageError::new(
+                ChangeRefusal::Undecided(StageError::new(
                     mirrorstep_core::ErrorName::Ec2Unavailable,
                     format!(
                         "CreateTrafficMirrorSession for {} answered without a whole session",
@@ -128,8 +140,8 @@ impl Ec2 {
             })
     }
 
-    /// Deletes a session (`DeleteTrafficMirrorSession`). One that is not there is deleted.
-    pub async fn delete_session(&self, session: &SessionId) -> Result<(), StageError> {
+    /// Deletes a session (`DeleteTrafficMirrorSession`). One that is not there is deleted: whether it was there.
+    pub async fn delete_session(&self, session: &SessionId) -> Result<bool, StageError> {
         match self
             .0
             .delete_traffic_mirror_session()
@@ -137,9 +149,50 @@ impl Ec2 {
             .send()
             .await
         {
-            Ok(_) => Ok(()),
-            Err(error) => failure::of_delete(session, &error),
+            Ok(_) => Ok(true),
+            Err(error) => failure::of_delete(session, &error).map(|()| false),
         }
+    }
+
+    /// Brings a session to where its assignment has it, with the settings that the assignment has
+    /// (`ModifyTrafficMirrorSession`). Made again it changes nothing.
+    ///
+    /// A setting that the assignment does not have is taken away only if it had it before: EC2 sets what is removed to its
+    /// default, and shows the default of a session made without one as well
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyTrafficMirrorSession.html>, `RemoveField.N`).
+    pub async fn modify_session(
+        &self,
+        assignment: &Assignment,
+        session: &SessionId,
+        before: Option<&Assignment>,
+    ) -> Result<(), ChangeRefusal> {
+        let had = |is_set: fn(&Assignment) -> bool| before.is_some_and(is_set) && !is_set(assignment);
+        let removed = [
+            (
+                had(|a| a.virtual_network_id.is_some()),
+                TrafficMirrorSessionField::VirtualNetworkId,
+            ),
+            (
+                had(|a| a.packet_length.is_some()),
+                TrafficMirrorSessionField::PacketLength,
+            ),
+        ];
+        let removed: Vec<_> = removed
+            .into_iter()
+            .filter_map(|(is, field)| is.then_some(field))
+            .collect();
+        self.0
+            .modify_traffic_mirror_session()
+            .traffic_mirror_session_id(session.as_str())
+            .traffic_mirror_target_id(assignment.target_id.as_str())
+            .traffic_mirror_filter_id(assignment.filter_id.as_str())
+            .set_virtual_network_id(assignment.virtual_network_id)
+            .set_packet_length(assignment.packet_length)
+            .set_remove_fields((!removed.is_empty()).then_some(removed))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| failure::of_modify(&error, assignment))
     }
 
     /// Lets a session send its packets to another target (`ModifyTrafficMirrorSession`). Made again it changes nothing.

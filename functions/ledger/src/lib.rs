@@ -19,6 +19,7 @@
 mod counters;
 mod failure;
 mod items;
+mod moves;
 mod read;
 mod reconcile;
 mod reserve;
@@ -31,11 +32,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use jiff::Timestamp;
-use mirrorstep_core::assignment::{Assignment, AssignmentState, Change, LedgerEvent, LeftAlone, apply};
+use mirrorstep_core::assignment::{
+    self, Assignment, AssignmentState, Change, LedgerEvent, LeftAlone, Trouble, apply,
+};
 use mirrorstep_core::config::{Environment, ledger_table};
 use mirrorstep_core::{Clock, ErrorName, InterfaceId, SessionId, StageError, TargetId};
 
 pub use counters::CorrectedCounter;
+pub use moves::{Move, MoveRequest};
 pub use read::{Correction, Entry, Read, entry, in_json};
 pub use reconcile::Books;
 pub use reserve::{Reservation, ReserveRequest};
@@ -67,6 +71,37 @@ pub enum Refused {
     Interface(ErrorName),
 }
 
+impl Refused {
+    /// What an error of a stage, with what it says, tells of the sensor or of the interface, if anything.
+    pub fn told_by(error: &str, message: &str, now: Timestamp) -> Option<Self> {
+        let error = ErrorName::named(error)?;
+        match Trouble::of(error) {
+            Some(trouble) => Some(Self::Sensor(LeftAlone::from(now, trouble, message))),
+            None => assignment::Refusal::is_told_by(error).then_some(Self::Interface(error)),
+        }
+    }
+
+    /// What is written of it, with the sensor and with the interface.
+    fn parts(refused: Option<Self>) -> (Option<LeftAlone>, Option<ErrorName>) {
+        match refused {
+            Some(Self::Sensor(left_alone)) => (Some(left_alone), None),
+            Some(Self::Interface(error)) => (None, Some(error)),
+            None => (None, None),
+        }
+    }
+}
+
+/// Why a place is given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Because<'a> {
+    /// In words.
+    pub reason: &'a str,
+    /// What EC2 has refused, where that is why. It is remembered.
+    pub refused: Option<Refused>,
+    /// A person ended the session: `reconcile` does not cover the interface again.
+    pub kept_off: bool,
+}
+
 /// What became of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
@@ -74,6 +109,16 @@ pub enum Release {
     Released,
     /// The reservation has become a session, or a newer one stands in its place: nothing was changed.
     Kept(Option<Box<Assignment>>),
+}
+
+impl<'a> Because<'a> {
+    /// This reason, and nothing to remember.
+    pub fn of(reason: &'a str) -> Self {
+        Self {
+            reason,
+            ..Self::default()
+        }
+    }
 }
 
 impl Ledger {
@@ -150,27 +195,20 @@ impl Ledger {
     }
 
     /// Gives a live assignment's place back, if it still stands at the given version. Made again, it finds its
-    /// own work and answers the same. What EC2 has refused, where that is why, is remembered.
+    /// own work and answers the same.
     pub async fn release(
         &self,
         live: &Assignment,
-        reason: &str,
-        refused: Option<Refused>,
+        because: Because<'_>,
         execution_arn: &str,
     ) -> Result<Release, StageError> {
-        let (left_alone, refused) = match refused {
-            Some(Refused::Sensor(left_alone)) => (Some(left_alone), None),
-            Some(Refused::Interface(error)) => (None, Some(error)),
-            None => (None, None),
+        let (left_alone, refused) = Refused::parts(because.refused);
+        let change = Change::Released {
+            reason: because.reason.to_owned(),
+            refused,
+            kept_off: because.kept_off,
         };
-        let event = self.event_after(
-            live,
-            execution_arn,
-            Change::Released {
-                reason: reason.to_owned(),
-                refused,
-            },
-        );
+        let event = self.event_after(live, execution_arn, change);
         for attempt in 0..Self::TRIES {
             let counter = Counter::Down {
                 target: &live.target_id,

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
-use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, LeftAlone, SESSION_GRACE, SensorLoad};
+use mirrorstep_core::assignment::{Assignment, Change, LedgerEvent, SESSION_GRACE, SensorLoad};
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::unreadable::Unreadable;
 use mirrorstep_core::{InstanceId, InterfaceId, StageError, TargetId};
@@ -137,104 +137,6 @@ impl Ledger {
             }
         }
         Err(contention("adopt a session of", &session.interface_id))
-    }
-
-    /// Lets an active assignment follow its session, which EC2 shows on another sensor. False where the assignment
-    /// has changed meanwhile.
-    pub async fn follow(
-        &self,
-        active: &Assignment,
-        target: &TargetId,
-        execution_arn: &str,
-    ) -> Result<bool, StageError> {
-        let reason = format!("EC2 shows its session on {target}");
-        let counters = [
-            Counter::Down {
-                target: &active.target_id,
-                left_alone: None,
-            },
-            Counter::Add { target },
-        ];
-        let followed = self
-            .transfer(active, target, reason, &counters, execution_arn)
-            .await?;
-        Ok(followed.is_some())
-    }
-
-    async fn transfer(
-        &self,
-        active: &Assignment,
-        target: &TargetId,
-        reason: String,
-        counters: &[Counter<'_>],
-        execution_arn: &str,
-    ) -> Result<Option<Assignment>, StageError> {
-        let event = self.event_after(
-            active,
-            execution_arn,
-            Change::Moved {
-                target_id: target.clone(),
-                reason,
-            },
-        );
-        for attempt in 0..Self::TRIES {
-            match self.write(Some(active), &event, counters).await? {
-                Ok(moved) => return Ok(Some(moved)),
-                Err(Refusal::Assignment(_) | Refusal::Load(_)) => return Ok(None),
-                Err(Refusal::Unreadable(error)) => return Err(error),
-                Err(Refusal::Conflict) => Self::wait(&active.interface_id, execution_arn, attempt).await,
-            }
-        }
-        Err(contention("move the assignment of", &active.interface_id))
-    }
-
-    /// Moves an active assignment to another sensor, if that one takes sessions and has no more than it was read with.
-    /// `None` where the assignment or the sensor has changed meanwhile, or the sensor takes none.
-    pub async fn move_to(
-        &self,
-        active: &Assignment,
-        target: &TargetId,
-        execution_arn: &str,
-    ) -> Result<Option<Assignment>, StageError> {
-        let now = self.now();
-        let Some(read) = self.load(target).await?.filter(|load| load.takes_sessions(now)) else {
-            return Ok(None);
-        };
-        let counters = [
-            Counter::Down {
-                target: &active.target_id,
-                left_alone: None,
-            },
-            Counter::Up { read: &read, now },
-        ];
-        self.transfer(
-            active,
-            target,
-            format!("moved to {target}"),
-            &counters,
-            execution_arn,
-        )
-        .await
-    }
-
-    /// Takes a move back that EC2 has refused for this reason. The sensor is left alone for a while, if that is given.
-    pub async fn move_back(
-        &self,
-        moved: &Assignment,
-        target: &TargetId,
-        left_alone: Option<&LeftAlone>,
-        reason: &str,
-        execution_arn: &str,
-    ) -> Result<Option<Assignment>, StageError> {
-        let counters = [
-            Counter::Down {
-                target: &moved.target_id,
-                left_alone,
-            },
-            Counter::Add { target },
-        ];
-        self.transfer(moved, target, reason.to_owned(), &counters, execution_arn)
-            .await
     }
 
     /// A sensor's load, read consistently, if the ledger knows it.

@@ -11,7 +11,7 @@ use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, StageError, TargetId};
 use crate::items::Item;
 use crate::read::{self, Read};
 use crate::transaction::{Counter, Refusal};
-use crate::{Ledger, contention, failure, items};
+use crate::{Because, Ledger, contention, failure, items};
 
 /// Who wants a place, and where it may be.
 #[derive(Debug, Clone)]
@@ -52,6 +52,19 @@ pub enum Reservation {
     Uncounted(Vec<TargetId>),
 }
 
+/// The candidates of which neither a load nor a counter that cannot be read was found: never counted.
+pub(crate) fn uncounted(candidates: &[(TargetId, bool)], loads: &Read<SensorLoad>) -> Vec<TargetId> {
+    let is_known = |target: &TargetId| {
+        loads.readable.iter().any(|load| load.target_id == *target)
+            || loads.unreadable.iter().any(|load| load.sensor() == Some(target))
+    };
+    candidates
+        .iter()
+        .filter(|(target, _)| !is_known(target))
+        .map(|(target, _)| target.clone())
+        .collect()
+}
+
 impl Ledger {
     /// Reserves a place on the least loaded candidate, or answers with the live assignment that the interface
     /// has.
@@ -64,15 +77,7 @@ impl Ledger {
         let mut loads = self
             .loads(request.candidates.iter().map(|(target, _)| target))
             .await?;
-        let uncounted: Vec<TargetId> = request
-            .candidates
-            .iter()
-            .filter(|(target, _)| {
-                !loads.readable.iter().any(|load| load.target_id == *target)
-                    && !loads.unreadable.iter().any(|load| load.sensor() == Some(target))
-            })
-            .map(|(target, _)| target.clone())
-            .collect();
+        let uncounted = uncounted(request.candidates, &loads);
         if !uncounted.is_empty() {
             return Ok(Reservation::Uncounted(uncounted));
         }
@@ -157,7 +162,8 @@ impl Ledger {
             )),
             Standing::Void(reason) => {
                 tracing::info!(target = %found.target_id, generation = found.generation, "released: {reason}");
-                self.release(&found, &reason, None, request.execution_arn).await?;
+                self.release(&found, Because::of(&reason), request.execution_arn)
+                    .await?;
                 Ok(None)
             }
         }

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use mirrorstep_core::assignment::{Assignment, SensorLoad};
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::pipeline::{
-    Candidacy, ConsideredLoad, Decision, Invocation, MirrorRequest, Picked, RejectedBy, Rejection, Stage,
+    Candidacy, ConsideredLoad, Decision, Invocation, MirrorRequest, Picked, RejectedBy, Rejection,
+    SessionChange, Stage,
 };
 use mirrorstep_core::{ErrorName, StageError, TargetId};
-use mirrorstep_ledger::{Ledger, Read, Reservation, ReserveRequest};
+use mirrorstep_ledger::{Ledger, Move, MoveRequest, Read, Reservation, ReserveRequest};
 use mirrorstep_reachability as reachability;
 use serde_json::json;
 
@@ -45,6 +46,11 @@ impl Stage for PickLeastLoaded {
             .iter()
             .map(|candidate| (candidate.target_id.clone(), candidate.local))
             .collect();
+        if let Some(change) = &request.change {
+            return self
+                .move_away(candidacy, change, &candidates, &settings, execution_arn)
+                .await;
+        }
         let reservation = self
             .ledger
             .reserve(&ReserveRequest {
@@ -70,6 +76,8 @@ impl Stage for PickLeastLoaded {
                         .into_iter()
                         .collect(),
                     assignment,
+                    before: None,
+                    reason: None,
                     loads: considered(&loads.readable, &candidates),
                     rejections: closed(&loads, self.ledger.now()),
                 })
@@ -87,6 +95,88 @@ impl Stage for PickLeastLoaded {
             Reservation::Uncounted(targets) => Err(uncounted(&targets)),
         }
     }
+}
+
+impl PickLeastLoaded {
+    /// The same for an interface that is mirrored already: its assignment is moved, or stays.
+    async fn move_away(
+        &self,
+        candidacy: &Candidacy,
+        change: &SessionChange,
+        candidates: &[(TargetId, bool)],
+        settings: &SessionSettings,
+        execution_arn: &str,
+    ) -> Result<Picked, StageError> {
+        let request = &candidacy.request;
+        let moved = self
+            .ledger
+            .move_away(&MoveRequest {
+                interface_id: &request.interface_id,
+                change,
+                candidates,
+                settings,
+                execution_arn,
+            })
+            .await?;
+        let (decision, assignment, before, loads, reason) = match moved {
+            Move::Moved {
+                assignment,
+                before,
+                loads,
+            } => (Decision::Moved, assignment, before, loads, None),
+            Move::Stays {
+                assignment,
+                reason,
+                loads,
+            } => (Decision::Stays, assignment, None, loads, Some(reason)),
+            Move::Uncounted(targets) => return Err(uncounted(&targets)),
+            Move::Lost(_) => {
+                return Err(StageError::new(
+                    ErrorName::ReservationStale,
+                    format!("{} has no active assignment any more", request.interface_id),
+                ));
+            }
+        };
+        tracing::info!(target = %assignment.target_id, ?decision, reason, "decided");
+        let left = change.leaves.iter().map(|target| leaving(target, change));
+        Ok(Picked {
+            request: request.clone(),
+            decision,
+            wait_seconds: 0,
+            trusted_until: None,
+            advisories: zone_crossing(candidacy, &assignment.target_id)
+                .into_iter()
+                .collect(),
+            rejections: left
+                .chain(closed_to(&loads, candidates, self.ledger.now()))
+                .collect(),
+            loads: considered(&loads.readable, candidates),
+            reason,
+            before,
+            assignment,
+        })
+    }
+}
+
+/// That a session is to leave this sensor.
+fn leaving(target: &TargetId, change: &SessionChange) -> Rejection {
+    Rejection {
+        target_id: target.clone(),
+        stage: RejectedBy::Capacity,
+        reason: "the session is to leave it".to_owned(),
+        evidence: change.reason.clone(),
+    }
+}
+
+/// Of the candidates, those that take no sessions now. The sensor that the session is on is looked at, and may be none.
+fn closed_to(loads: &Read<SensorLoad>, candidates: &[(TargetId, bool)], now: Timestamp) -> Vec<Rejection> {
+    let mut closed = closed(loads, now);
+    closed.retain(|rejection| {
+        candidates
+            .iter()
+            .any(|(target, _)| *target == rejection.target_id)
+    });
+    closed
 }
 
 /// That the sensor that was picked is in another zone than the source.
@@ -110,6 +200,8 @@ fn unseen(request: &MirrorRequest, assignment: Assignment, now: Timestamp) -> Pi
         wait_seconds: wait.as_secs().unsigned_abs(),
         trusted_until: Some(until),
         assignment,
+        before: None,
+        reason: None,
         loads: Vec::new(),
         rejections: Vec::new(),
         advisories: Vec::new(),

@@ -6,9 +6,11 @@
 
 use mirrorstep_core::config::{Consent, FixedTags};
 use mirrorstep_core::error::{ErrorName, StageError};
-use mirrorstep_core::ids::{FilterId, TargetId};
-use mirrorstep_core::network::Tag;
-use mirrorstep_core::pipeline::{Choice, ChoiceKind};
+use mirrorstep_core::ids::{FilterId, InterfaceId, MalformedId, TargetId};
+use mirrorstep_core::network::{Instance, NetworkInterface, Tag};
+use mirrorstep_core::pipeline::{Choice, ChoiceKind, LeftOut};
+
+use crate::source::consent_verdict;
 
 /// What the tags of an instance or interface choose. `whose` begins the reason, such as `instance i-…`.
 pub fn choices(tags: &[Tag], consent: &Consent, fixed: &FixedTags, whose: &str) -> Vec<Choice> {
@@ -45,6 +47,41 @@ pub fn with_own(of_instance: Vec<Choice>, own: Vec<Choice>) -> Vec<Choice> {
     let mut choices = [inherited, own].concat();
     choices.sort_by_key(|choice| choice.choice);
     choices
+}
+
+/// What the tags of an interface and of its instance say by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Why it is not to be mirrored, if so: the instance opts out or does not opt in, or the interface itself opts out.
+    pub left_out: Option<LeftOut>,
+    /// What is chosen for it.
+    pub choices: Vec<Choice>,
+}
+
+/// Reads an interface's intent, with the tags of its instance: the same as `resolve-interfaces` and `gather-candidates`
+/// come to.
+pub fn intent(
+    interface: &NetworkInterface,
+    instance: &Instance,
+    consent: &Consent,
+    fixed: &FixedTags,
+) -> Result<Intent, MalformedId> {
+    let interface_id: InterfaceId = interface.network_interface_id.parse()?;
+    let of_instance = format!("instance {}", instance.instance_id);
+    let of_interface = format!("interface {interface_id}");
+    let left_out = consent_verdict(&interface_id, &instance.tags, consent, &of_instance).or_else(|| {
+        let opt_out_only = Consent {
+            opt_in: None,
+            opt_out: consent.opt_out.clone(),
+        };
+        consent_verdict(&interface_id, &interface.tag_set, &opt_out_only, &of_interface)
+    });
+    let own = choices(&interface.tag_set, &Consent::default(), fixed, &of_interface);
+    let inherited = choices(&instance.tags, consent, fixed, &of_instance);
+    Ok(Intent {
+        left_out,
+        choices: with_own(inherited, own),
+    })
 }
 
 /// The choice of this kind.

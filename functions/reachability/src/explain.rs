@@ -280,6 +280,7 @@ pub(crate) fn gather(
         instance_id: InstanceId::as_given(instance_id),
         instance_name: None,
         choices: crate::choices(&tags, &question.consent, &question.fixed, &whose),
+        change: None,
     };
     let mut candidacy = crate::gather(
         request,

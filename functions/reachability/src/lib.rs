@@ -62,7 +62,7 @@ use mirrorstep_core::pipeline::{
     Admission, ByReference, Candidacy, Candidate, Endpoint, Loss, RejectedBy, Rejection, Source, TargetKind,
 };
 
-pub use choices::{choices, fixed_filter, fixed_target, with_own};
+pub use choices::{Intent, choices, fixed_filter, fixed_target, intent, with_own};
 pub use gather::{GatherSettings, VisibleTarget, gather};
 pub use network_acls::{filter_network_acls, subnets_to_describe};
 pub use routes::{filter_routes, route_prefix_lists_to_read, vpc_to_describe};

@@ -133,6 +133,7 @@ impl Way {
                 instance_id: InstanceId::as_given(""),
                 instance_name: None,
                 choices: Vec::new(),
+                change: None,
             },
             observed_at: Timestamp::UNIX_EPOCH,
             used_session_numbers: Vec::new(),

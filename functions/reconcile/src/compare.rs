@@ -81,7 +81,11 @@ impl ReconcileStage {
         self.correct_externals(&plan.externals, &books.loads, &first_met, &mut summary)
             .await?;
         tell_what_is_left_alone(&plan, &mut summary);
-        Ok(go_on(Step::Cover { page: None }, summary))
+        let next = Step::Intend {
+            after: None,
+            next_at: None,
+        };
+        Ok(go_on(next, summary))
     }
 
     /// Counters that the table's index does not show, since they do not say whose they are.
@@ -275,12 +279,13 @@ fn tell_what_is_left_alone(plan: &Plan, summary: &mut Summary) {
     summary.trusted_until = plan.trusted.iter().map(Assignment::trusted_until).max();
 }
 
-fn go_on(next: Step, summary: Summary) -> Reconciled {
+pub(crate) fn go_on(next: Step, summary: Summary) -> Reconciled {
     Reconciled {
         next: Some(next),
         summary,
         uncovered: Vec::new(),
         events: Vec::new(),
         wait_seconds: 0,
+        changes: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::reconcile::{Correction, Session, Summary};
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, SessionId, StageError, TargetId};
-use mirrorstep_ledger::{Activation, Ledger, Release};
+use mirrorstep_ledger::{Activation, Because, Ledger, Release};
 
 /// Makes corrections in the ledger, and counts them.
 pub(crate) struct Correcting<'a> {
@@ -67,7 +67,7 @@ impl Correcting<'_> {
     }
 
     async fn release(&mut self, live: &Assignment, reason: &str) -> Result<&mut u64, StageError> {
-        let release = self.ledger.release(live, reason, None, self.execution_arn);
+        let release = self.ledger.release(live, Because::of(reason), self.execution_arn);
         match release.await? {
             Release::Released => {
                 tell("released", &live.interface_id, &live.target_id, reason);

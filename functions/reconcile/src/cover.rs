@@ -91,6 +91,7 @@ impl ReconcileStage {
                 .collect(),
             events: starting.chunks(EVENTS_AT_ONCE).map(<[Running]>::to_vec).collect(),
             wait_seconds: interfaces.div_ceil(SESSIONS_PER_SECOND),
+            changes: Vec::new(),
         })
     }
 
@@ -121,8 +122,8 @@ impl ReconcileStage {
             .collect()
     }
 
-    /// Those of these interfaces for which nothing is to be done: a session or a live assignment covers them, or EC2
-    /// has refused them, attached as they are, so lately that it is not asked again yet.
+    /// Those of these interfaces for which nothing is to be done: a session or a live assignment covers them, a person has
+    /// ended their session, or EC2 has refused them, attached as they are, so lately that it is not asked again yet.
     async fn covered(
         &self,
         wanted: &[Wanted],
@@ -150,7 +151,10 @@ impl ReconcileStage {
             let refusal = of_id
                 .get(&assignment.interface_id)
                 .and_then(|wanted| assignment.refusal_on(&wanted.instance_id, wanted.attached_at));
-            assignment.is_live() || refusal.is_some_and(|refusal| now < refusal.asked_again_at())
+            // What a person has ended stays so until the event of a start asks for it.
+            assignment.is_live()
+                || assignment.kept_off
+                || refusal.is_some_and(|refusal| now < refusal.asked_again_at())
         };
         let assignments = self.ledger.assignments_of(&interfaces).await?;
         // An execution would only fail by it. What the comparison has met is counted.

@@ -1,6 +1,8 @@
 //! The Lambda function `reconcile`.
 
-use mirrorstep_core::config::{Consent, ExistingSessionPolicy, Targets};
+use mirrorstep_core::config::{
+    Consent, ExistingSessionPolicy, FixedTags, IntentChanges, SessionSettings, Targets,
+};
 use mirrorstep_ec2::Ec2;
 use mirrorstep_ledger::Ledger;
 use reconcile::ReconcileStage;
@@ -14,6 +16,9 @@ async fn main() -> Result<(), mirrorstep_handler::Error> {
             targets: Targets::from(environment)?,
             policy: ExistingSessionPolicy::from(environment)?,
             consent: Consent::from(environment)?,
+            fixed: FixedTags::from(environment)?,
+            settings: SessionSettings::from(environment)?,
+            intent_changes: IntentChanges::from(environment)?,
         })
     })
     .await

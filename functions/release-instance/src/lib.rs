@@ -13,7 +13,7 @@ use mirrorstep_core::pipeline::{Invocation, ReleasedInstance, Stage};
 use mirrorstep_core::unreadable::StandsFor;
 use mirrorstep_core::{ErrorName, StageError};
 use mirrorstep_ec2::Ec2;
-use mirrorstep_ledger::{Ledger, Read, Release};
+use mirrorstep_ledger::{Because, Ledger, Read, Release};
 use serde_json::Value;
 
 /// The stage, with what it needs.
@@ -79,7 +79,7 @@ impl Stage for ReleaseInstance {
             }
             match self
                 .ledger
-                .release(&assignment, &reason, None, &execution_arn)
+                .release(&assignment, Because::of(&reason), &execution_arn)
                 .await
             {
                 Ok(Release::Released) => answer.released.push(assignment.interface_id),

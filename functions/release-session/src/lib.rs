@@ -3,10 +3,9 @@
 //! Only the reservation that is handed in: one that has become a session meanwhile, by another execution of the
 //! same interface, stays.
 
-use mirrorstep_core::assignment::{LeftAlone, Refusal, Trouble};
+use mirrorstep_core::StageError;
 use mirrorstep_core::pipeline::{Invocation, ReleaseRequest, Released, Stage};
-use mirrorstep_core::{ErrorName, StageError};
-use mirrorstep_ledger::{Ledger, Refused, Release};
+use mirrorstep_ledger::{Because, Ledger, Refused, Release};
 
 /// The stage, with what it needs.
 #[derive(Debug)]
@@ -34,18 +33,12 @@ impl Stage for ReleaseSession {
             "" => format!("create-session failed with {error}"),
             message => format!("create-session failed with {error}: {message}"),
         };
-        let refused = ErrorName::named(&error).and_then(|error| match Trouble::of(error) {
-            Some(trouble) => {
-                let left_alone = LeftAlone::from(self.ledger.now(), trouble, message.as_str());
-                Some(Refused::Sensor(left_alone))
-            }
-            None => Refusal::is_told_by(error).then_some(Refused::Interface(error)),
-        });
-        let released = match self
-            .ledger
-            .release(&assignment, &reason, refused, &execution_arn)
-            .await?
-        {
+        let refused = Refused::told_by(&error, &message, self.ledger.now());
+        let because = Because {
+            refused,
+            ..Because::of(&reason)
+        };
+        let released = match self.ledger.release(&assignment, because, &execution_arn).await? {
             Release::Released => true,
             Release::Kept(standing) => {
                 tracing::info!(

@@ -108,6 +108,7 @@ impl ResolveInterfaces {
                     instance_id: instance_id.clone(),
                     instance_name: instance_name.clone(),
                     choices: choices.clone(),
+                    change: None,
                 }),
             }
         }

@@ -5,7 +5,8 @@
 
 use mirrorstep_core::StageError;
 use mirrorstep_core::pipeline::{CreatedSession, Invocation, Stage, TaggedSession};
-use mirrorstep_ec2::{Ec2, MANAGED_TAG, Tags};
+use mirrorstep_core::reconcile::MANAGED_TAG;
+use mirrorstep_ec2::{Ec2, Tags};
 
 /// The longest value of a tag (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>).
 const TAG_VALUE_LENGTH: usize = 256;

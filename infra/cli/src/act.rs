@@ -1,6 +1,7 @@
-//! What an operator has done: `trigger`, `reconcile`, `replay`, `drain`, `rebalance`.
+//! What an operator has done: `trigger`, `reconcile`, `replay`, `drain`, `rebalance`, `unmirror`.
 
-pub mod moves;
+pub mod change;
 pub mod reconcile;
 pub mod replay;
 pub mod trigger;
+mod watched;

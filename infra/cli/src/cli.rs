@@ -1,5 +1,6 @@
 //! The command line.
 
+mod change;
 mod deployment;
 mod operate;
 
@@ -10,6 +11,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mirrorstep_core::config::TagSelector;
 use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
 
+pub use change::{ChangeOptions, DrainOptions, RebalanceOptions, Subject, UnmirrorOptions};
 pub use deployment::DeploymentOptions;
 pub use local_stack::options::{FleetOptions, Parameter, StackOptions, Throttle};
 pub use operate::{
@@ -61,16 +63,25 @@ pub enum Command {
     Snapshot(SnapshotOptions),
     /// Move a sensor's sessions to other sensors that can receive them, and give it no new ones.
     ///
-    /// Moves one session after the other, each to the least loaded sensor that can receive its interface. You can stop
-    /// it at any time and run it again. The sensor gets no new sessions until you run it with --cancel.
-    #[command(after_help = DRAIN_HELP)]
+    /// Starts the workflow drain-sensor and watches it. Ctrl-C ends the watching: the workflow goes on. Each session goes
+    /// to the least loaded sensor that can receive its interface. The sensor gets no new sessions until you run this with
+    /// --cancel.
+    #[command(after_help = change::DRAIN_HELP)]
     Drain(DrainOptions),
     /// Spread the sessions evenly over the sensors, for example after sensors were added.
     ///
-    /// A session moves only to a sensor that can receive its interface and has at least two sessions less, and never
-    /// from its own zone into another. You can stop it at any time and run it again.
-    #[command(after_help = REBALANCE_HELP)]
+    /// Starts the workflow rebalance and watches it. Ctrl-C ends the watching: the workflow goes on. A session moves only
+    /// to a sensor that can receive its interface and has at least two sessions less, and never from its own zone into
+    /// another.
+    #[command(after_help = change::REBALANCE_HELP)]
     Rebalance(RebalanceOptions),
+    /// End the sessions of some interfaces, or of all, and give their places back.
+    ///
+    /// Starts the workflow unmirror-all and watches it. Ctrl-C ends the watching: the workflow goes on. Only sessions that
+    /// mirrorstep made are ended. The interfaces stay unmirrored until the event of a start asks for them: the instance
+    /// starts again, or you run `mirrorstep trigger`.
+    #[command(after_help = change::UNMIRROR_HELP)]
+    Unmirror(UnmirrorOptions),
     /// Check the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -276,57 +287,6 @@ Examples:
   mirrorstep snapshot --instance i-0123456789abcdef0 |
     mirrorstep explain --snapshot - --interface eni-0123456789abcdef0";
 
-const DRAIN_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  none of the ledger's sessions is left on the sensor
-  1  some cannot be moved, some are still being placed (run it again), or something of the ledger cannot be read
-
-Examples:
-  mirrorstep drain tmt-0123456789abcdef0 --dry-run
-  mirrorstep drain tmt-0123456789abcdef0
-  mirrorstep drain tmt-0123456789abcdef0 --cancel        it takes new sessions again";
-
-const REBALANCE_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
-  0  the sessions are spread evenly
-  1  EC2 refuses to move some sessions, or something of the ledger cannot be read
-
-Examples:
-  mirrorstep rebalance --dry-run
-  mirrorstep rebalance --stack mirrorstep-prod";
-
-/// The options of `mirrorstep drain`.
-#[derive(Debug, Args)]
-pub struct DrainOptions {
-    /// The sensor's target.
-    #[arg(value_name = "TMT")]
-    pub target: TargetId,
-    /// Let the sensor take new sessions again, and move nothing.
-    #[arg(long)]
-    pub cancel: bool,
-    /// Show what would be done, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Which deployment is meant.
-    #[command(flatten)]
-    pub deployment: DeploymentOptions,
-}
-
-/// The options of `mirrorstep rebalance`.
-#[derive(Debug, Args)]
-pub struct RebalanceOptions {
-    /// Show what would be done, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Which deployment is meant.
-    #[command(flatten)]
-    pub deployment: DeploymentOptions,
-}
-
 const VERIFY_HELP: &str = "Exit status, beside those that `mirrorstep --help` lists:
   0  ledger and EC2 agree, after the repair if there was one
   1  they differ, or something of the ledger cannot be read
@@ -441,13 +401,7 @@ pub enum Unverifiable {
 }
 
 fn tag(text: &str) -> Result<TagSelector, String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok(TagSelector {
-            key: key.trim().to_owned(),
-            value: value.trim().to_owned(),
-        }),
-        _ => Err("give a tag as `key=value`, such as `mirror=off`".to_owned()),
-    }
+    TagSelector::parse(text).ok_or_else(|| "give a tag as `key=value`, such as `mirror=off`".to_owned())
 }
 
 /// The options of `mirrorstep demo`.

@@ -138,6 +138,14 @@ pub enum Error {
         /// The status to end with.
         exit_code: u8,
     },
+    /// A signal asked to stop, and the workflow that was started goes on.
+    #[error("the workflow goes on without this command: {look} tells its story")]
+    GoesOn {
+        /// The command that shows it.
+        look: String,
+        /// The status to end with.
+        exit_code: u8,
+    },
 }
 
 /// What kind of failure a refused call is.
@@ -157,7 +165,7 @@ impl Error {
     /// The status that a command ends with, as its `--help` documents.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Interrupted { exit_code, .. } => *exit_code,
+            Self::Interrupted { exit_code, .. } | Self::GoesOn { exit_code, .. } => *exit_code,
             // As where clap finds it.
             Self::Usage { .. } => 2,
             Self::NotShown { .. } | Self::NoStack { .. } => 3,

@@ -22,7 +22,7 @@ use local_stack::stack::Workshop;
 use terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use act::{moves, reconcile, replay, trigger};
+use act::{change, reconcile, replay, trigger};
 use check::{doctor, explain, snapshot};
 use cli::{Cli, Command, LedgerCommand, StackOptions};
 use error::Error;
@@ -39,8 +39,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Explain(options) => on_runtime(explain::run(options, &terminal)),
         Command::Snapshot(options) => on_runtime(snapshot::run(options, &terminal)),
         Command::Ledger(LedgerCommand::Verify(options)) => on_runtime(verify::run(options, &terminal)),
-        Command::Drain(options) => on_runtime(moves::drain(options, &terminal)),
-        Command::Rebalance(options) => on_runtime(moves::rebalance(options, &terminal)),
+        Command::Drain(options) => on_runtime(change::drain(options, &terminal)),
+        Command::Rebalance(options) => on_runtime(change::rebalance(options, &terminal)),
+        Command::Unmirror(options) => on_runtime(change::unmirror(options, &terminal)),
         Command::Status(options) => on_runtime(status::run(options, &terminal)),
         Command::Audit(options) => on_runtime(audit::run(options, &terminal)),
         Command::History(options) => on_runtime(history::run(options, &terminal)),

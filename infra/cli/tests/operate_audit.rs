@@ -333,7 +333,7 @@ async fn a_failure_is_listed_with_its_cause_and_the_next_step() {
     );
     // Of 7 executions of mirror-interface on pages of 2 the second page has the last of the day, and the third only
     // older ones.
-    assert_eq!(aws.calls("ListExecutions"), 1 + 3 + 2);
+    assert_eq!(aws.calls("ListExecutions"), 1 + 3 + 8);
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn of_five_thousand_executions_the_newest_are_shown_and_no_other_is_descri
     }
     assert!(!text.contains(&name(100)), "{text}");
     assert_eq!(aws.calls("DescribeExecution"), 100);
-    assert_eq!(aws.calls("ListExecutions"), 5 + 3);
+    assert_eq!(aws.calls("ListExecutions"), 5 + 9);
 
     let answer = parsed(&aws.answer(&["audit", "--json", "--limit", "7"], 1).await);
     assert_eq!(answer["executions"].as_array().unwrap().len(), 7);

@@ -115,6 +115,18 @@ pub struct Outputs {
     pub release_instance_state_machine_arn: String,
     /// The ARN of `reconcile`.
     pub reconcile_state_machine_arn: String,
+    /// The ARN of `move-interface`.
+    pub move_interface_state_machine_arn: String,
+    /// The ARN of `unmirror-interface`.
+    pub unmirror_interface_state_machine_arn: String,
+    /// The ARN of `drain-sensor`.
+    pub drain_sensor_state_machine_arn: String,
+    /// The ARN of `rebalance`.
+    pub rebalance_state_machine_arn: String,
+    /// The ARN of `unmirror-all`.
+    pub unmirror_all_state_machine_arn: String,
+    /// The ARN of `change-sessions`.
+    pub change_sessions_state_machine_arn: String,
     /// The ledger's table.
     pub ledger_table: String,
 }

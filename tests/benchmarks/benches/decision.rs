@@ -116,6 +116,7 @@ impl Network {
             instance_id: "i-00000000000000001".parse().unwrap(),
             instance_name: None,
             choices: Vec::new(),
+            change: None,
         };
         let settings = GatherSettings {
             local_zone_only: true,

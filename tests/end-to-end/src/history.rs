@@ -11,24 +11,28 @@ use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus, HistoryEvent, Histo
 use serde_json::Value;
 use workflow::{Execution, StateError, Tasks};
 
-/// Every state machine: a part of its name on the stack, its definition.
-const MACHINES: [(&str, &str); 4] = [
-    (
-        "MirrorInstance",
-        include_str!("../../../statemachine/mirror-instance.asl.json"),
-    ),
-    (
-        "MirrorInterface",
-        include_str!("../../../statemachine/mirror-interface.asl.json"),
-    ),
-    (
-        "ReleaseInstance",
-        include_str!("../../../statemachine/release-instance.asl.json"),
-    ),
-    (
-        "Reconcile",
-        include_str!("../../../statemachine/reconcile.asl.json"),
-    ),
+/// A state machine: a part of its name on the stack, its definition.
+macro_rules! machine {
+    ($part:literal, $name:literal) => {
+        (
+            $part,
+            include_str!(concat!("../../../statemachine/", $name, ".asl.json")),
+        )
+    };
+}
+
+/// Every state machine.
+const MACHINES: [(&str, &str); 10] = [
+    machine!("MirrorInstance", "mirror-instance"),
+    machine!("MirrorInterface", "mirror-interface"),
+    machine!("ReleaseInstance", "release-instance"),
+    machine!("Reconcile", "reconcile"),
+    machine!("MoveInterface", "move-interface"),
+    machine!("UnmirrorInterface", "unmirror-interface"),
+    machine!("ChangeSessions", "change-sessions"),
+    machine!("DrainSensor", "drain-sensor"),
+    machine!("Rebalance", "rebalance"),
+    machine!("UnmirrorAll", "unmirror-all"),
 ];
 
 /// What a task was answered.
@@ -191,6 +195,7 @@ impl Told {
             name,
             tasks: &replay,
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
+            now: &jiff::Timestamp::now,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

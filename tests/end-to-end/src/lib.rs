@@ -118,6 +118,14 @@ impl Stack {
         command.output().expect("mirrorstep runs")
     }
 
+    /// Starts this project's own command against the stack, and lets it run.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = mirrorstep();
+        self.set_environment_of(command.args(arguments));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("mirrorstep runs")
+    }
+
     /// Runs this project's own command against the stack: its answer as JSON.
     pub fn mirrorstep(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);

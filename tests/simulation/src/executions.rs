@@ -20,29 +20,34 @@ use crate::journal::{Journal, Violation};
 use crate::plant::Plant;
 use crate::wire::Net;
 
-/// Every state machine of the stack: its name, its substitution in the other definitions, its definition.
+/// A state machine of the stack: its name, its substitution in the other definitions, its definition.
+macro_rules! machine {
+    ($name:literal, $substitution:literal) => {
+        (
+            $name,
+            concat!("${", $substitution, "StateMachineArn}"),
+            definition(include_str!(concat!(
+                "../../../statemachine/",
+                $name,
+                ".asl.json"
+            ))),
+        )
+    };
+}
+
+/// Every state machine of the stack.
 static MACHINES: LazyLock<Vec<(&str, &str, Value)>> = LazyLock::new(|| {
     vec![
-        (
-            "mirror-instance",
-            "${MirrorInstanceStateMachineArn}",
-            definition(include_str!("../../../statemachine/mirror-instance.asl.json")),
-        ),
-        (
-            "mirror-interface",
-            "${MirrorInterfaceStateMachineArn}",
-            definition(include_str!("../../../statemachine/mirror-interface.asl.json")),
-        ),
-        (
-            "release-instance",
-            "${ReleaseInstanceStateMachineArn}",
-            definition(include_str!("../../../statemachine/release-instance.asl.json")),
-        ),
-        (
-            "reconcile",
-            "${ReconcileStateMachineArn}",
-            definition(include_str!("../../../statemachine/reconcile.asl.json")),
-        ),
+        machine!("mirror-instance", "MirrorInstance"),
+        machine!("mirror-interface", "MirrorInterface"),
+        machine!("release-instance", "ReleaseInstance"),
+        machine!("reconcile", "Reconcile"),
+        machine!("move-interface", "MoveInterface"),
+        machine!("unmirror-interface", "UnmirrorInterface"),
+        machine!("change-sessions", "ChangeSessions"),
+        machine!("drain-sensor", "DrainSensor"),
+        machine!("rebalance", "Rebalance"),
+        machine!("unmirror-all", "UnmirrorAll"),
     ]
 });
 
@@ -140,6 +145,17 @@ impl StepFunctions {
         });
     }
 
+    /// Runs an execution of a name of its own to its end: what it ends with.
+    pub(crate) async fn to_its_end(
+        self: &Rc<Self>,
+        machine: &'static str,
+        input: Value,
+    ) -> Result<Value, StateError> {
+        let name = format!("{:032x}", self.random.borrow_mut().u128(..));
+        let arn = self.start(machine, &name, input)?;
+        self.end_of(&arn).await
+    }
+
     /// EventBridge hands an instance's change of state to the rule that it matches: at least once, some of them late,
     /// in no order.
     pub(crate) fn publish(self: &Rc<Self>, source: &str, instance_id: &str, state: &str) {
@@ -230,6 +246,7 @@ impl StepFunctions {
             name,
             tasks: &tasks,
             random: Rc::clone(&self.random),
+            now: &|| self.pipeline.aws.clock.now(),
         };
         let limit = Duration::from_secs(definition["TimeoutSeconds"].as_u64().unwrap_or(u64::MAX));
         let run = async {
@@ -244,6 +261,42 @@ impl StepFunctions {
             retries: 0,
             stopped: None,
         })
+    }
+
+    /// An execution starts another. The call may not arrive, and the answer may be lost.
+    fn start_for(self: &Rc<Self>, arguments: &mut Value) -> Result<String, StateError> {
+        if self.net.goes_wrong(0.2) {
+            return Err(StateError::new(
+                "StepFunctions.ThrottlingException",
+                "Rate exceeded",
+            ));
+        }
+        let (machine, _, _) = MACHINES
+            .iter()
+            .find(|(_, substitution, _)| arguments["StateMachineArn"] == **substitution)
+            .expect("the machine is one of the stack");
+        let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
+        let arn = self.start(machine, &name, arguments["Input"].take())?;
+        // Started, though the caller does not get to know.
+        if self.net.goes_wrong(0.2) {
+            return Err(StateError::new("States.Timeout", "no answer"));
+        }
+        Ok(arn)
+    }
+
+    /// Waits for the end of an execution.
+    async fn end_of(&self, arn: &str) -> Result<Value, StateError> {
+        loop {
+            let ended = self.ended.notified();
+            let result = {
+                let executions = self.executions.borrow();
+                executions[arn].ended.as_ref().map(|ended| ended.result.clone())
+            };
+            match result {
+                Some(result) => return result,
+                None => ended.await,
+            }
+        }
     }
 
     /// Waits until no execution runs.
@@ -364,23 +417,23 @@ impl Tasks for Caller<'_> {
                     Ok(json!({"FailedEntryCount": 0}))
                 }
                 "arn:aws:states:::states:startExecution" => {
-                    if this.net.goes_wrong(0.2) {
-                        return Err(StateError::new(
-                            "StepFunctions.ThrottlingException",
-                            "Rate exceeded",
-                        ));
-                    }
-                    let (machine, _, _) = MACHINES
-                        .iter()
-                        .find(|(_, substitution, _)| arguments["StateMachineArn"] == **substitution)
-                        .expect("the machine is one of the stack");
-                    let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
-                    let arn = this.start(machine, &name, arguments["Input"].take())?;
-                    // Started, though the caller does not get to know.
-                    if this.net.goes_wrong(0.2) {
-                        return Err(StateError::new("States.Timeout", "no answer"));
-                    }
+                    let arn = this.start_for(&mut arguments)?;
                     Ok(json!({"ExecutionArn": arn}))
+                }
+                // Starts it and waits for its end
+                // (<https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html>).
+                "arn:aws:states:::states:startExecution.sync:2" => {
+                    let arn = this.start_for(&mut arguments)?;
+                    match this.end_of(&arn).await {
+                        Ok(output) => {
+                            Ok(json!({"ExecutionArn": arn, "Output": output, "Status": "SUCCEEDED"}))
+                        }
+                        Err(error) => {
+                            let cause =
+                                json!({"Cause": error.cause, "Error": error.error, "Status": "FAILED"});
+                            Err(StateError::new("States.TaskFailed", cause.to_string()))
+                        }
+                    }
                 }
                 other => panic!("no task of this stack is {other}"),
             }

@@ -185,10 +185,43 @@ impl Book {
 
     /// The interfaces with an active assignment, each with its sensor.
     pub(crate) fn placed(&self) -> impl Iterator<Item = (&str, &str)> {
-        let active = self.assignments.values();
-        active
-            .filter(|assignment| assignment.state == AssignmentState::Active)
+        self.active()
             .map(|assignment| (assignment.interface_id.as_str(), assignment.target_id.as_str()))
+    }
+
+    /// Whether an active assignment stands for this session, which we have made.
+    pub(crate) fn is_ours(&self, session: &str) -> bool {
+        let mut active = self.active();
+        active.any(|assignment| {
+            !assignment.is_adopted()
+                && assignment
+                    .session_id
+                    .as_ref()
+                    .is_some_and(|id| id.as_str() == session)
+        })
+    }
+
+    /// The interfaces with a session that we have made, each with its sensor and its packet length.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str, Option<i32>)> {
+        let made = self.active().filter(|assignment| !assignment.is_adopted());
+        made.map(|assignment| {
+            (
+                assignment.interface_id.as_str(),
+                assignment.target_id.as_str(),
+                assignment.packet_length,
+            )
+        })
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Assignment> {
+        let assignments = self.assignments.values();
+        assignments.filter(|assignment| assignment.state == AssignmentState::Active)
+    }
+
+    /// Whether a person has ended the interface's session, and nothing has asked for one since.
+    pub(crate) fn is_kept_off(&self, interface: &str) -> bool {
+        let mut assignments = self.assignments.values();
+        assignments.any(|assignment| assignment.kept_off && assignment.interface_id.as_str() == interface)
     }
 
     /// How many transactions were committed so far.

@@ -3,7 +3,8 @@
 //! The real definitions are interpreted (`workflow`), the real stages run with the real SDK clients over EC2 and
 //! DynamoDB in process (`stage-tests`), and a world around them starts, stops and terminates instances, changes
 //! groups, adds and removes sensors, deletes sessions, replays and redrives executions and delivers events twice,
-//! late and out of order ([`world`]). If asked for, an operator moves sessions meanwhile ([`operator`]). Every call may
+//! late and out of order ([`world`]). An operator starts the workflows that move and end
+//! sessions. Every call may
 //! be throttled, fail, be slow, be done though its answer is lost, or be the last that a function makes before it dies
 //! ([`wire`]). The invariants I1 to I5 are checked after every change of the ledger and of EC2 ([`ledger`]), I6 when
 //! the world rests.
@@ -18,7 +19,6 @@ mod functions;
 mod invocation;
 mod journal;
 mod ledger;
-mod operator;
 mod plant;
 mod wire;
 mod world;
@@ -35,8 +35,6 @@ pub struct Settings {
     pub interfaces: usize,
     /// The bug to plant, if any.
     pub plant: Option<Plant>,
-    /// Whether an operator drains sensors and evens their loads out meanwhile.
-    pub operator: bool,
     /// Whether the steps are kept as text.
     pub trace: bool,
 }
@@ -46,7 +44,6 @@ impl Default for Settings {
         Self {
             interfaces: 60,
             plant: None,
-            operator: false,
             trace: false,
         }
     }

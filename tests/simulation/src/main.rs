@@ -36,9 +36,6 @@ struct Arguments {
     /// A bug to plant: the simulation must find it.
     #[arg(long)]
     plant: Option<Plant>,
-    /// Let an operator drain sensors and even their loads out meanwhile.
-    #[arg(long)]
-    operator: bool,
     /// How many seeds run at once; as many as there are cores, if not given.
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
@@ -52,7 +49,6 @@ fn main() -> ExitCode {
     let settings = Settings {
         interfaces: arguments.interfaces,
         plant: arguments.plant,
-        operator: arguments.operator,
         trace: arguments.trace,
     };
     let jobs = arguments
@@ -116,10 +112,9 @@ fn tell(arguments: &Arguments, run: &Run) {
         .plant
         .and_then(|plant| clap::ValueEnum::to_possible_value(&plant))
         .map_or_else(String::new, |plant| format!(" --plant {}", plant.get_name()));
-    let operator = if arguments.operator { " --operator" } else { "" };
     println!(
         "seed {}: {violation}\n  to see it again: cargo run -p simulation -- --seeds 1 --from {} --interfaces \
-         {}{plant}{operator} --trace",
+         {}{plant} --trace",
         run.seed, run.seed, arguments.interfaces
     );
 }

@@ -22,6 +22,8 @@ pub enum Plant {
     Compensation,
     /// A session that EC2 does not show is taken for gone at once, however young.
     LagGrace,
+    /// A session that is to end is said to have ended, and is not.
+    NotEnded,
 }
 
 impl Plant {
@@ -76,12 +78,17 @@ impl Plant {
     /// What a function answers instead of running, if it does not run.
     pub(crate) fn answer_for(self, function: &str, payload: &Value) -> Option<Value> {
         let assignment = &payload["input"]["assignment"];
-        ((self, function) == (Self::Compensation, "ReleaseSession")).then(|| {
-            serde_json::json!({
+        match (self, function) {
+            (Self::Compensation, "ReleaseSession") => Some(serde_json::json!({
                 "interfaceId": assignment["interfaceId"], "targetId": assignment["targetId"],
                 "released": false, "reason": "planted",
-            })
-        })
+            })),
+            (Self::NotEnded, "EndSession") => Some(serde_json::json!({
+                "interfaceId": payload["input"]["interfaceId"], "outcome": "unmirrored",
+                "ended": [], "left": [], "reason": "planted",
+            })),
+            _ => None,
+        }
     }
 }
 

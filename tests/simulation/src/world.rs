@@ -1,15 +1,13 @@
 //! The world around the system: what happens to it, from a seed, and what must be true when it rests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use ec2_sim::{Ec2Sim, Options, Throttle};
 use jiff::Timestamp;
-use mirrorstep_core::assignment::SensorLoad;
-use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_reachability::explain::Question;
+use mirrorstep_core::assignment::{SESSION_GRACE, SensorLoad};
 use serde_json::{Value, json};
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::{FILTER, INSTANCE_GROUP, Scene, instance_subnet, interface_id, sensor_subnet};
@@ -19,7 +17,6 @@ use crate::Settings;
 use crate::executions::StepFunctions;
 use crate::journal::{Journal, Violation};
 use crate::ledger::Session;
-use crate::operator::Operator;
 use crate::wire::{Net, Service, element};
 
 /// A target of another tool.
@@ -51,6 +48,8 @@ struct Host {
     interfaces: Vec<String>,
     state: HostState,
     can_be_mirrored: bool,
+    /// A tag says that it is not to be mirrored.
+    is_opted_out: bool,
 }
 
 /// One world, and the system in it.
@@ -60,11 +59,12 @@ pub(crate) struct World {
     net: Net,
     ec2: Ec2Sim,
     functions: Rc<StepFunctions>,
-    operator: Rc<Operator>,
     random: RefCell<fastrand::Rng>,
     sensors: RefCell<Vec<Sensor>>,
     hosts: RefCell<Vec<Host>>,
     local_zone_only: bool,
+    /// The packet length of the settings.
+    packet_length: Cell<Option<i32>>,
     /// Whether any session makes an interface a mirrored one, or only those to our targets.
     any_session_counts: bool,
     lag: Duration,
@@ -124,7 +124,6 @@ impl World {
         Self {
             settings: *settings,
             ec2,
-            operator: Rc::new(Operator::new(&functions.pipeline.aws, &journal)),
             functions: Rc::new(functions),
             journal,
             net,
@@ -132,6 +131,7 @@ impl World {
             sensors: RefCell::new(sensors),
             hosts: RefCell::default(),
             local_zone_only,
+            packet_length: Cell::default(),
             any_session_counts,
             lag,
         }
@@ -158,11 +158,13 @@ impl World {
         }
         self.rest().await;
         self.reconcile().await;
+        self.check_intent();
+        // Where a session of ours is ended, another tool's of the same interface is adopted by the next one.
+        sleep(SESSION_GRACE.unsigned_abs() * 2).await;
+        self.reconcile().await;
         self.check();
-        if self.settings.operator {
-            self.finish_moves().await;
-            self.check();
-        }
+        self.finish_moves().await;
+        self.check();
     }
 
     /// Nothing goes wrong any more, nothing happens any more, and what was under way comes to its end: late
@@ -172,7 +174,6 @@ impl World {
         self.journal.note("the world rests");
         sleep(Duration::from_mins(15)).await;
         self.functions.idle().await;
-        self.operator.idle().await;
         sleep(Duration::from_hours(1)).await;
     }
 
@@ -204,6 +205,14 @@ impl World {
         self.journal
             .check(self.net.book().i6_one_to_one(&sessions, &targets));
         self.journal.check(self.every_interface_is_mirrored(&sessions));
+        self.check_intent();
+    }
+
+    /// I8, and that every session of ours is as the settings say.
+    fn check_intent(&self) {
+        self.journal
+            .check(self.nothing_is_mirrored_against_its_tags(&self.sessions()));
+        self.journal.check(self.every_session_has_its_settings());
     }
 
     /// The targets that are ours as things stand.
@@ -221,7 +230,7 @@ impl World {
             taken.count() < sensor.most
         };
         for host in self.hosts.borrow().iter() {
-            if host.state != HostState::Running || !host.can_be_mirrored {
+            if host.state != HostState::Running || !host.can_be_mirrored || host.is_opted_out {
                 continue;
             }
             let place = sensors.iter().find(|sensor| {
@@ -232,7 +241,9 @@ impl World {
                     && has_room(sensor)
             });
             let counts = |session: &&Session| self.any_session_counts || session.target != FOREIGN_TARGET;
-            let alone = host.interfaces.iter().find(|interface| {
+            let book = self.net.book();
+            let is_wanted = |interface: &&String| !book.is_kept_off(interface);
+            let alone = host.interfaces.iter().filter(is_wanted).find(|interface| {
                 let own = sessions.iter().filter(|session| session.interface == **interface);
                 own.filter(counts).count() == 0
             });
@@ -241,6 +252,54 @@ impl World {
                     "mirrored",
                     format!("a session of {alone}: {} could take it", place.target),
                     "none".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// I8: no session of ours stands for an interface that is not to be mirrored.
+    fn nothing_is_mirrored_against_its_tags(&self, sessions: &[Session]) -> Result<(), Violation> {
+        let book = self.net.book();
+        for host in self.hosts.borrow().iter().filter(|host| host.is_opted_out) {
+            let of_host = |session: &&Session| host.interfaces.contains(&session.interface);
+            for session in sessions.iter().filter(of_host) {
+                if host.state != HostState::Terminated && book.is_ours(&session.id) {
+                    return Err(Violation::new(
+                        "I8",
+                        format!("no session of {}: {} is opted out", session.interface, host.id),
+                        format!("{} to {}", session.id, session.target),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every session of ours has the packet length that is configured, where its sensor can receive it still: a change of
+    /// settings is decided as a move is.
+    fn every_session_has_its_settings(&self) -> Result<(), Violation> {
+        let configured = self.packet_length.get();
+        let (sensors, hosts, book) = (self.sensors.borrow(), self.hosts.borrow(), self.net.book());
+        for (interface, target, packet_length) in book.settings() {
+            let host = hosts
+                .iter()
+                .find(|host| host.interfaces.iter().any(|own| own == interface));
+            let sensor = sensors.iter().find(|sensor| sensor.target == target);
+            let Some((host, sensor)) = host.zip(sensor) else {
+                continue;
+            };
+            let is_as_before = host.state == HostState::Running
+                && host.can_be_mirrored
+                && !host.is_opted_out
+                && sensor.is_configured
+                && sensor.is_open
+                && (!self.local_zone_only || sensor.zone == host.zone);
+            if is_as_before && packet_length != configured {
+                return Err(Violation::new(
+                    "settings",
+                    format!("packet length {configured:?} of {interface}"),
+                    format!("{packet_length:?}"),
                 ));
             }
         }
@@ -282,10 +341,10 @@ impl World {
 
     /// One thing happens.
     fn act(&self, has_all: bool) {
-        if self.settings.operator && self.below(8) == 0 {
+        if self.below(10) == 0 {
             return self.operate();
         }
-        match self.below(if has_all { 55 } else { 103 }) {
+        match self.below(if has_all { 59 } else { 107 }) {
             0..7 => self.change_state(HostState::Running, "StopInstances", HostState::Stopped),
             7..14 => self.change_state(HostState::Stopped, "StartInstances", HostState::Running),
             14..20 => self.change_state(HostState::Running, "TerminateInstances", HostState::Terminated),
@@ -299,6 +358,8 @@ impl World {
             48..50 => self.outage(),
             50..52 => self.start_reconcile(),
             52..55 => self.detach_interface(),
+            55..58 => self.tag_host(),
+            58 => self.change_settings(),
             _ => {
                 let together = *pick(&mut self.random.borrow_mut(), &[1, 1, 2, 3, 6, 16]);
                 for _ in 0..together {
@@ -349,6 +410,7 @@ impl World {
                 interfaces,
                 state: HostState::Running,
                 can_be_mirrored,
+                is_opted_out: false,
             });
         }
     }
@@ -398,6 +460,43 @@ impl World {
         {
             host.state = to;
         }
+    }
+
+    /// Somebody has an instance opt out, or takes that back.
+    fn tag_host(&self) {
+        let mut hosts = self.hosts.borrow_mut();
+        let mut candidates: Vec<&mut Host> = hosts
+            .iter_mut()
+            .filter(|host| host.state != HostState::Terminated)
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let at = self.below(candidates.len());
+        let host = candidates.swap_remove(at);
+        let action = if host.is_opted_out {
+            "DeleteTags"
+        } else {
+            "CreateTags"
+        };
+        let tag = [
+            ("Action", action),
+            ("Tag.1.Key", "mirror"),
+            ("Tag.1.Value", "off"),
+            ("ResourceId.1", host.id.as_str()),
+        ];
+        if self.call(&tag).is_ok() {
+            host.is_opted_out = !host.is_opted_out;
+        }
+    }
+
+    /// A new deployment has sessions carry more of each packet, or less.
+    fn change_settings(&self) {
+        let packet_length = *pick(&mut self.random.borrow_mut(), &[None, Some(128), Some(256)]);
+        self.packet_length.set(packet_length);
+        let text = packet_length.map_or_else(String::new, |length: i32| length.to_string());
+        self.journal.step(&format!("world: PACKET_LENGTH={text}"));
+        self.functions.pipeline.set("PACKET_LENGTH", &text);
     }
 
     /// A secondary interface is detached, and then deleted, attached to another instance, or left as it is.
@@ -569,33 +668,61 @@ impl World {
         self.net.book().sensor(target).is_some_and(|load| load.draining)
     }
 
-    /// An operator drains a sensor, lets one take sessions again, or evens the loads out.
+    /// An operator drains a sensor, lets one take sessions again, evens the loads out, moves the session of one interface
+    /// or ends some.
     fn operate(&self) {
-        let target = {
+        let known: Vec<String> = {
             let sensors = self.sensors.borrow();
-            sensors[self.below(sensors.len())].target.clone()
+            let targets = sensors.iter().map(|sensor| sensor.target.clone());
+            targets
+                .filter(|target| self.net.book().sensor(target).is_some())
+                .collect()
         };
-        let words: &[&str] = match self.below(6) {
-            0..3 => &["drain", &target],
-            3 => &["drain", &target, "--cancel"],
-            _ => &["rebalance"],
-        };
-        self.operator.start(self.question(), words);
-    }
-
-    /// What decides about a move: the settings as they are.
-    fn question(&self) -> Question {
-        Question {
-            interface_id: String::new(),
-            targets: Some(self.configured()),
-            local_zone_only: self.local_zone_only,
-            consent: Consent::default(),
-            fixed: FixedTags::default(),
-            unverifiable: UnverifiableTargets::Reject,
+        if known.is_empty() {
+            return;
         }
+        let target = known[self.below(known.len())].clone();
+        let (machine, input) = match self.below(10) {
+            0..3 => ("drain-sensor", json!({"targetId": target})),
+            3 => ("drain-sensor", json!({"targetId": target, "cancel": true})),
+            4 => ("drain-sensor", json!({"targetId": target, "dryRun": true})),
+            5..7 => ("rebalance", json!({})),
+            7 => match self.some_interfaces(1).pop() {
+                Some(interface) => (
+                    "move-interface",
+                    json!({"interfaceId": interface, "leaves": target}),
+                ),
+                None => return,
+            },
+            8 => match self.some_interfaces(1).pop() {
+                Some(interface) => ("unmirror-interface", json!({"interfaceId": interface})),
+                None => return,
+            },
+            _ => (
+                "unmirror-all",
+                json!({"interfaceIds": self.some_interfaces(6), "keepOff": self.below(2) == 0}),
+            ),
+        };
+        self.journal
+            .step(&format!("world: operator starts {machine} {input}"));
+        let mut input = input;
+        input["reason"] = json!("operator");
+        self.functions.start_after(Duration::ZERO, machine, input);
     }
 
-    /// Whatever became of them before, `drain` and `rebalance` run again come to their end: nothing that could go
+    /// Some interfaces, so many at most.
+    fn some_interfaces(&self, most: usize) -> Vec<String> {
+        let hosts = self.hosts.borrow();
+        let all: Vec<&String> = hosts.iter().flat_map(|host| &host.interfaces).collect();
+        if all.is_empty() {
+            return Vec::new();
+        }
+        (0..=self.below(most))
+            .map(|_| all[self.below(all.len())].clone())
+            .collect()
+    }
+
+    /// Whatever became of them before, `drain-sensor` and `rebalance` run again come to their end: nothing that could go
     /// elsewhere is left on a drained sensor, and no session could go from one sensor of its zone to another that has
     /// less by two.
     async fn finish_moves(&self) {
@@ -605,10 +732,10 @@ impl World {
             sensors.iter().map(|sensor| sensor.target.clone()).collect()
         };
         for target in targets.iter().filter(|target| self.is_drained(target)) {
-            self.finish(&["drain", target]).await;
+            self.finish("drain-sensor", json!({"targetId": target})).await;
         }
         for _ in 0..10 {
-            if self.finish(&["rebalance"]).await == 0 {
+            if self.finish("rebalance", json!({})).await == 0 {
                 break;
             }
             // A sensor that was full may have got room.
@@ -617,21 +744,21 @@ impl World {
         self.journal.check(self.moves_are_done());
     }
 
-    /// Runs a command until it ends: how many sessions it has moved.
-    async fn finish(&self, words: &[&str]) -> usize {
-        for _ in 0..20 {
-            let told = self.operator.run(&self.question(), words).await;
-            sleep(self.lag + Duration::from_mins(1)).await;
-            if let Some(told) = told {
-                return told["moved"].as_array().map_or(0, Vec::len);
+    /// Runs a workflow to its end: how many sessions it has moved.
+    async fn finish(&self, machine: &'static str, input: Value) -> u64 {
+        let ended = self.functions.to_its_end(machine, input).await;
+        sleep(self.lag + Duration::from_mins(1)).await;
+        match ended {
+            Ok(summary) => summary["moved"].as_u64().unwrap_or_default(),
+            Err(error) => {
+                self.journal.check(Err(Violation::new(
+                    "moves",
+                    format!("an end of {machine}"),
+                    error.to_string(),
+                )));
+                0
             }
         }
-        self.journal.check(Err(Violation::new(
-            "moves",
-            format!("an end of {}", words.join(" ")),
-            "20 tries that failed, though nothing goes wrong any more",
-        )));
-        0
     }
 
     fn moves_are_done(&self) -> Result<(), Violation> {
@@ -647,7 +774,7 @@ impl World {
                 && taken.count() < sensor.most
         };
         for (interface, on) in book.placed() {
-            let has = |host: &&Host| host.interfaces.iter().any(|own| own == interface);
+            let has = |host: &&Host| !host.is_opted_out && host.interfaces.iter().any(|own| own == interface);
             let Some(host) = hosts.iter().find(has) else {
                 continue;
             };

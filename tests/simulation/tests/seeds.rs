@@ -50,20 +50,20 @@ fn nothing_is_found_where_nothing_is_planted() {
 }
 
 #[test]
-fn an_operator_moves_sessions_meanwhile_and_nothing_is_found() {
+fn sessions_are_moved_and_ended_meanwhile() {
     let settings = Settings {
-        operator: true,
         trace: true,
         ..small()
     };
-    let mut moves = 0;
-    for seed in 1..=50 {
+    let (mut moved, mut ended) = (0, 0);
+    for seed in 1..=40 {
         let run = run(seed, &settings);
         assert_eq!(run.violation, None, "seed {seed}");
-        let by_the_tool = |line: &&String| line.ends_with(", by mirrorstep");
-        moves += run.trace.iter().filter(by_the_tool).count();
+        let counted = |what: &str| run.trace.iter().filter(|line| line.contains(what)).count();
+        moved += counted(": moved");
+        ended += counted(": unmirrored");
     }
-    assert!(moves > 40, "{moves} sessions moved");
+    assert!(moved > 10 && ended > 4, "{moved} sessions moved, {ended} ended");
 }
 
 /// The first seed that finds a planted bug, and what it finds.
@@ -100,4 +100,9 @@ fn a_missing_compensation_is_found() {
 #[test]
 fn a_missing_grace_for_lag_is_found() {
     assert_eq!(found(Plant::LagGrace, 2000), "I6");
+}
+
+#[test]
+fn a_session_that_is_not_ended_is_found() {
+    assert_eq!(found(Plant::NotEnded, 2000), "I8");
 }

@@ -1,51 +1,48 @@
-//! The operator's commands that move sessions, over AWS in process.
+//! The workflows that an operator starts, by the words of the commands that start them.
 
-use std::process::ExitCode;
+use std::cell::Cell;
 
-use clap::Parser as _;
-use mirrorstep::account::aws::Account;
-use mirrorstep::act::moves::{self, Place};
-use mirrorstep::cli::{Cli, Command};
-use mirrorstep::error::Error;
 use mirrorstep_core::TargetId;
-use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
-use mirrorstep_reachability::explain::Question;
-use terminal::Terminal;
+use serde_json::{Value, json};
+use workflow::StateError;
 
-use crate::TABLE;
 use crate::pipeline::Pipeline;
 
-/// Runs a command as it is typed, where only these targets are configured: what it prints, and its status.
+thread_local! {
+    static STARTED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs the workflow of `drain TMT [--dry-run|--cancel]` or `rebalance [--dry-run]`, where these targets are configured, or
+/// all that there are: its summary, and whether all was done.
 pub async fn told_for(
     pipeline: &Pipeline,
     targets: Option<&[TargetId]>,
     words: &[&str],
-) -> Result<(String, ExitCode), Error> {
-    let cli = Cli::try_parse_from([&["mirrorstep"], words].concat()).unwrap();
-    let account = Account::of(
-        pipeline.aws.ec2_client(),
-        pipeline.aws.dynamo_client(),
-        "us-east-1",
-    );
-    let question = Question {
-        interface_id: String::new(),
-        targets: targets.map(|targets| targets.iter().map(ToString::to_string).collect()),
-        local_zone_only: true,
-        consent: Consent::default(),
-        fixed: FixedTags::default(),
-        unverifiable: UnverifiableTargets::Reject,
+) -> Result<(Value, bool), StateError> {
+    let all = || {
+        let shown = pipeline.aws.ec2.snapshot_of(&["TrafficMirrorTargets"]);
+        let shown = shown["TrafficMirrorTargets"].as_array().unwrap().iter();
+        let ids = shown.map(|target| target["TrafficMirrorTargetId"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
     };
-    let place = Place {
-        account: &account,
-        table: TABLE,
-        clock: pipeline.aws.clock.clone(),
+    let configured = targets.map_or_else(all, |targets| targets.iter().map(ToString::to_string).collect());
+    pipeline.set("TARGET_IDS", &configured.join(","));
+    let name = format!("operator-{}", STARTED.replace(STARTED.get() + 1));
+    let (mut input, is_drain) = match words {
+        ["drain", target, ..] => (json!({"targetId": target}), true),
+        ["rebalance", ..] => (json!({}), false),
+        other => panic!("no workflow is started by {other:?}"),
     };
-    let terminal = Terminal::new();
-    match &cli.command {
-        Command::Drain(options) => Box::pin(moves::drain_in(place, &question, options, &terminal)).await,
-        Command::Rebalance(options) => {
-            Box::pin(moves::rebalance_in(place, &question, options, &terminal)).await
-        }
-        other => panic!("{other:?}"),
-    }
+    input["dryRun"] = json!(words.contains(&"--dry-run"));
+    input["cancel"] = json!(words.contains(&"--cancel"));
+    input["reason"] = json!("a test");
+    let ended = if is_drain {
+        pipeline.drain_sensor(&name, input).await
+    } else {
+        pipeline.rebalance(&name, input).await
+    };
+    let summary = ended.result?;
+    let outcome = summary["outcome"].as_str().unwrap();
+    let is_done = !matches!(outcome, "notDrained" | "notRebalanced");
+    Ok((summary.clone(), is_done))
 }

@@ -11,18 +11,24 @@ use check_existing_session::CheckExistingSession;
 use count_sessions::CountSessions;
 use create_session::CreateSession;
 use ec2_sim::{Call, Fault};
+use end_session::EndSession;
 use filter_network_acls::FilterNetworkAcls;
 use filter_routes::FilterRoutes;
 use filter_security_groups::FilterSecurityGroups;
+use find_session::FindSession;
 use gather_candidates::GatherCandidates;
 use mirrorstep_core::config::{
-    Consent, Environment, ExistingSessionPolicy, FixedTags, SessionSettings, Targets, UnverifiableTargets,
-    local_zone_only,
+    Consent, Environment, ExistingSessionPolicy, FixedTags, IntentChanges, SessionSettings, Targets,
+    UnverifiableTargets, local_zone_only,
 };
 use mirrorstep_core::pipeline::{self, Stage};
 use mirrorstep_core::{StageError, TargetId};
 use mirrorstep_reachability::GatherSettings;
+use modify_session::ModifySession;
+use move_back::MoveBack;
 use pick_least_loaded::PickLeastLoaded;
+use plan_moves::PlanMoves;
+use plan_unmirror::PlanUnmirror;
 use reconcile::ReconcileStage;
 use release_instance::ReleaseInstance;
 use release_session::ReleaseSession;
@@ -47,9 +53,16 @@ pub struct Pipeline {
     mirror_instance: Value,
     mirror_interface: Value,
     release_instance: Value,
+    move_interface: Value,
+    unmirror_interface: Value,
+    change_sessions: Value,
+    drain_sensor: Value,
+    rebalance: Value,
+    unmirror_all: Value,
     reconcile: Value,
     random: Rc<RefCell<fastrand::Rng>>,
     started: RefCell<Vec<(String, Ended)>>,
+    waited_for: RefCell<Vec<(String, Ended)>>,
     largest: RefCell<BTreeMap<String, usize>>,
     delivered: Cell<usize>,
     crash: Crash,
@@ -65,9 +78,16 @@ impl Pipeline {
             mirror_instance: definition(include_str!("../../../statemachine/mirror-instance.asl.json")),
             mirror_interface: definition(include_str!("../../../statemachine/mirror-interface.asl.json")),
             release_instance: definition(include_str!("../../../statemachine/release-instance.asl.json")),
+            move_interface: definition(include_str!("../../../statemachine/move-interface.asl.json")),
+            unmirror_interface: definition(include_str!("../../../statemachine/unmirror-interface.asl.json")),
+            change_sessions: definition(include_str!("../../../statemachine/change-sessions.asl.json")),
+            drain_sensor: definition(include_str!("../../../statemachine/drain-sensor.asl.json")),
+            rebalance: definition(include_str!("../../../statemachine/rebalance.asl.json")),
+            unmirror_all: definition(include_str!("../../../statemachine/unmirror-all.asl.json")),
             reconcile: definition(include_str!("../../../statemachine/reconcile.asl.json")),
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
             started: RefCell::default(),
+            waited_for: RefCell::default(),
             largest: RefCell::default(),
             delivered: Cell::default(),
             crash: Crash::default(),
@@ -173,6 +193,74 @@ impl Pipeline {
             .await
     }
 
+    /// Runs `move-interface` to its end.
+    pub async fn move_interface(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.move_interface, "move-interface", name, input)
+            .await
+    }
+
+    /// Runs `unmirror-interface` to its end.
+    pub async fn unmirror_interface(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.unmirror_interface, "unmirror-interface", name, input)
+            .await
+    }
+
+    /// Runs `drain-sensor`, and the executions that it starts, to their ends.
+    pub async fn drain_sensor(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.drain_sensor, "drain-sensor", name, input)
+            .await
+    }
+
+    /// Runs `rebalance`, and the executions that it starts, to their ends.
+    pub async fn rebalance(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.rebalance, "rebalance", name, input).await
+    }
+
+    /// Runs `unmirror-all`, and the executions that it starts, to their ends.
+    pub async fn unmirror_all(&self, name: &str, input: Value) -> Ended {
+        self.execute(&self.unmirror_all, "unmirror-all", name, input)
+            .await
+    }
+
+    /// The executions that others have waited for, since they were last taken.
+    pub fn take_waited_for(&self) -> Vec<(String, Ended)> {
+        self.waited_for.take()
+    }
+
+    /// Starts an execution and waits for its end, as `startExecution.sync:2` does
+    /// (<https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html>).
+    async fn wait_for(&self, mut arguments: Value) -> Result<Value, StateError> {
+        let machine = arguments["StateMachineArn"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let name = arguments["Name"].as_str().unwrap_or_default().to_owned();
+        let input = arguments["Input"].take();
+        if self.waited_for.borrow().iter().any(|(ended, _)| *ended == name) {
+            return Err(StateError::new(
+                "StepFunctions.ExecutionAlreadyExistsException",
+                name,
+            ));
+        }
+        let ended = match machine.as_str() {
+            "${MoveInterfaceStateMachineArn}" => self.move_interface(&name, input).await,
+            "${UnmirrorInterfaceStateMachineArn}" => self.unmirror_interface(&name, input).await,
+            "${ChangeSessionsStateMachineArn}" => {
+                let definition = &self.change_sessions;
+                self.execute(definition, "change-sessions", &name, input).await
+            }
+            other => panic!("no machine of this stack is {other}"),
+        };
+        self.waited_for.borrow_mut().push((name, ended.clone()));
+        match ended.result {
+            Ok(output) => Ok(json!({"Output": output, "Status": "SUCCEEDED"})),
+            Err(error) => {
+                let cause = json!({"Cause": error.cause, "Error": error.error, "Status": "FAILED"});
+                Err(StateError::new("States.TaskFailed", cause.to_string()))
+            }
+        }
+    }
+
     /// What EventBridge sends when an instance ends: `shutting-down` or `terminated`.
     pub fn ending(instance_id: &str, state: &str) -> Value {
         let mut event = Self::running(instance_id);
@@ -205,6 +293,7 @@ impl Pipeline {
             name,
             tasks: self,
             random: Rc::clone(&self.random),
+            now: &|| self.aws.clock.now(),
         }
         .run(input)
         .await
@@ -229,6 +318,12 @@ impl Pipeline {
             "CountSessions" => run(stages.count_sessions(), payload).await,
             "CreateSession" => run(stages.create_session(), payload).await,
             "TagSession" => run(stages.tag_session(), payload).await,
+            "FindSession" => run(stages.find_session()?, payload).await,
+            "ModifySession" => run(stages.modify_session(), payload).await,
+            "MoveBack" => run(stages.move_back(), payload).await,
+            "PlanMoves" => run(stages.plan_moves()?, payload).await,
+            "PlanUnmirror" => run(stages.plan_unmirror()?, payload).await,
+            "EndSession" => run(stages.end_session()?, payload).await,
             "ReleaseInstance" => run(stages.release_instance(), payload).await,
             "Reconcile" => run(stages.reconcile()?, payload).await,
             "ReleaseSession" => run(stages.release_session(), payload).await,
@@ -322,6 +417,57 @@ impl Stages {
         }
     }
 
+    fn find_session(&self) -> Result<FindSession, StageError> {
+        Ok(FindSession {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            consent: Consent::from(&self.environment)?,
+            fixed: FixedTags::from(&self.environment)?,
+        })
+    }
+
+    fn modify_session(&self) -> ModifySession {
+        ModifySession {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+        }
+    }
+
+    fn move_back(&self) -> MoveBack {
+        MoveBack {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+        }
+    }
+
+    fn plan_moves(&self) -> Result<PlanMoves, StageError> {
+        Ok(PlanMoves {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            targets: Targets::from(&self.environment)?,
+            local_zone_only: local_zone_only(&self.environment)?,
+            consent: Consent::from(&self.environment)?,
+            fixed: FixedTags::from(&self.environment)?,
+            unverifiable: UnverifiableTargets::from(&self.environment)?,
+        })
+    }
+
+    fn plan_unmirror(&self) -> Result<PlanUnmirror, StageError> {
+        Ok(PlanUnmirror {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            targets: Targets::from(&self.environment)?,
+        })
+    }
+
+    fn end_session(&self) -> Result<EndSession, StageError> {
+        Ok(EndSession {
+            ec2: self.aws.ec2_calls(),
+            ledger: self.aws.ledger(),
+            targets: Targets::from(&self.environment)?,
+        })
+    }
+
     fn release_instance(&self) -> ReleaseInstance {
         ReleaseInstance {
             ec2: self.aws.ec2_calls(),
@@ -336,6 +482,9 @@ impl Stages {
             targets: Targets::from(&self.environment)?,
             policy: ExistingSessionPolicy::from(&self.environment)?,
             consent: Consent::from(&self.environment)?,
+            fixed: FixedTags::from(&self.environment)?,
+            settings: SessionSettings::from(&self.environment)?,
+            intent_changes: IntentChanges::from(&self.environment)?,
         })
     }
 
@@ -497,6 +646,7 @@ impl Tasks for Pipeline {
                     self.started.borrow_mut().push((name.clone(), ended));
                     Ok(json!({"ExecutionArn": name}))
                 }
+                "arn:aws:states:::states:startExecution.sync:2" => Box::pin(self.wait_for(arguments)).await,
                 other => panic!("no task of this stack is {other}"),
             }
         })

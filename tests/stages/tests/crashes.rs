@@ -271,3 +271,95 @@ async fn reconciling_everything_that_can_differ() {
     })
     .await;
 }
+
+/// An instance is mirrored, without a crash.
+async fn mirrored(pipeline: &Pipeline, instance: &str) -> Value {
+    let event = Pipeline::running(instance);
+    assert_eq!(
+        pipeline.mirror_instance("start", event).await.outcomes(),
+        ["created"]
+    );
+    sessions(pipeline)[0]["TrafficMirrorTargetId"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn moving_a_session() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    wherever_it_dies("move", &scene, async |pipeline, crash| {
+        let from = mirrored(pipeline, &instance).await;
+        with_crash(pipeline, crash, async {
+            let input =
+                serde_json::json!({"interfaceId": interface_id(1), "leaves": from, "reason": "a test"});
+            let ended = pipeline.move_interface("move", input).await;
+            assert_eq!(ended.result.unwrap()["outcome"], "moved");
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn moving_a_session_that_ec2_refuses_to_move() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    let refused = |call: &Call| {
+        (call.action == "ModifyTrafficMirrorSession").then(|| Fault::Error {
+            code: "TrafficMirrorSourcesPerTargetLimitExceeded".to_owned(),
+            message: "Sources per interface-target limit reached (11)".to_owned(),
+            status: 400,
+        })
+    };
+    wherever_it_dies("refused move", &scene, async |pipeline, crash| {
+        let from = mirrored(pipeline, &instance).await;
+        let (n, moment) = crash.unwrap_or((usize::MAX, Moment::Before));
+        let crashed = pipeline.crash_where(n, moment, refused);
+        let input = serde_json::json!({"interfaceId": interface_id(1), "leaves": from, "reason": "a test"});
+        let ended = pipeline.move_interface("move", input).await;
+        assert_eq!(ended.result.unwrap()["outcome"], "stays");
+        crash.is_none() || crashed.has_happened()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ending_a_session() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    wherever_it_dies("end", &scene, async |pipeline, crash| {
+        mirrored(pipeline, &instance).await;
+        with_crash(pipeline, crash, async {
+            let input = serde_json::json!({"interfaceId": interface_id(1), "reason": "a test"});
+            let ended = pipeline.unmirror_interface("end", input).await;
+            assert_eq!(ended.result.unwrap()["outcome"], "unmirrored");
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_a_sensor_and_unmirroring_everything() {
+    let mut scene = scene();
+    let instance = scene.instance(1, 0, 1);
+    for drain in [true, false] {
+        wherever_it_dies("plans", &scene, async |pipeline, crash| {
+            let from = mirrored(pipeline, &instance).await;
+            with_crash(pipeline, crash, async {
+                let ended = if drain {
+                    pipeline
+                        .drain_sensor("drain", serde_json::json!({"targetId": from}))
+                        .await
+                } else {
+                    pipeline
+                        .unmirror_all("all", serde_json::json!({"all": true}))
+                        .await
+                };
+                let outcome = ended.result.unwrap()["outcome"].clone();
+                assert_eq!(outcome, if drain { "drained" } else { "unmirrored" });
+            })
+            .await
+        })
+        .await;
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ec2_sim::{Fault, Options};
 use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::{ErrorName, InterfaceId};
+use mirrorstep_ledger::Because;
 use serde_json::Value;
 use stage_tests::pipeline::Pipeline;
 use stage_tests::scene::Scene;
@@ -220,7 +221,11 @@ async fn released_before_creating(pipeline: &Pipeline, instance: &str) -> (Value
     let payload = picks(pipeline, instance, "slow").await;
     let reserved = ledger.assignment(&interface).await.unwrap().unwrap();
     ledger
-        .release(&reserved, "an operator", None, "arn:aws:states:::execution:x:y")
+        .release(
+            &reserved,
+            Because::of("an operator"),
+            "arn:aws:states:::execution:x:y",
+        )
         .await
         .unwrap();
     (payload, reserved)

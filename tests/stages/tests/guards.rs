@@ -17,7 +17,9 @@ use mirrorstep_core::assignment::{Assignment, AssignmentState, LeftAlone, Troubl
 use mirrorstep_core::config::SessionSettings;
 use mirrorstep_core::reconcile::Session;
 use mirrorstep_core::{ErrorName, InterfaceId, StageError, TargetId};
-use mirrorstep_ledger::{Activation, CorrectedCounter, Ledger, Refused, Reservation, ReserveRequest};
+use mirrorstep_ledger::{
+    Activation, Because, CorrectedCounter, Ledger, Refused, Reservation, ReserveRequest,
+};
 use serde_json::Value;
 use stage_tests::Aws;
 
@@ -136,6 +138,7 @@ fn session(number: usize, of: &Assignment) -> Session {
         session_number: of.session_number,
         virtual_network_id: None,
         packet_length: None,
+        is_managed: false,
     }
 }
 
@@ -156,7 +159,14 @@ async fn changed(what: &str, ledger: Ledger, sensor: TargetId) {
             };
             let left_alone = LeftAlone::from(ledger.now(), trouble, "EC2 said so");
             ledger
-                .release(&refused, what, Some(Refused::Sensor(left_alone)), "arn:2")
+                .release(
+                    &refused,
+                    Because {
+                        refused: Some(Refused::Sensor(left_alone)),
+                        ..Because::of(what)
+                    },
+                    "arn:2",
+                )
                 .await
                 .unwrap();
         }
@@ -232,7 +242,10 @@ async fn a_counter_that_came_back_to_its_value_while_it_was_looked_at_is_not_cor
     };
     let goes = async move {
         let second = after.assignment(&interface(2)).await.unwrap().unwrap();
-        after.release(&second, "gone", None, "arn:2").await.unwrap();
+        after
+            .release(&second, Because::of("gone"), "arn:2")
+            .await
+            .unwrap();
     };
     let late = late(
         &aws,
@@ -267,7 +280,10 @@ async fn a_session_is_taken_over_only_from_the_assignment_that_was_looked_at() {
         .await
         .unwrap();
     let seen = reserve(&ledger, 1, std::slice::from_ref(&target)).await;
-    ledger.release(&seen, "abandoned", None, "arn:1").await.unwrap();
+    ledger
+        .release(&seen, Because::of("abandoned"), "arn:1")
+        .await
+        .unwrap();
     let other = session(7, &seen);
     let adopt = async |gone| {
         let adopted = ledger.adopt(&other, gone, &seen.instance_id, "arn:x").await;

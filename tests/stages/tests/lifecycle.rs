@@ -10,6 +10,7 @@ use ec2_sim::{Fault, Options, Throttle};
 use jiff::Timestamp;
 use mirrorstep_core::assignment::SESSION_GRACE;
 use mirrorstep_core::{ErrorName, TargetId};
+use mirrorstep_ledger::Because;
 use serde_json::{Value, json};
 use stage_tests::check::{ledger_agrees, reservations, sessions, sessions_by_target};
 use stage_tests::pipeline::{InstanceEnded, Pipeline};
@@ -567,8 +568,11 @@ async fn a_takeover_of_many_sessions_leaves_none_out_and_asks_for_each_interface
         summary(&pipeline.reconcile("first").await),
         json!({"adopted": SESSIONS, "instances": SESSIONS + targets.len()})
     );
-    // 200 at a time.
-    assert_eq!(pipeline.aws.ec2.calls()["DescribeNetworkInterfaces"].answered, 6);
+    // 200 at a time, to adopt their sessions, and again for their tags.
+    assert_eq!(
+        pipeline.aws.ec2.calls()["DescribeNetworkInterfaces"].answered,
+        6 + 6
+    );
     ledger_agrees(&pipeline);
 }
 
@@ -817,7 +821,7 @@ async fn a_session_whose_place_was_given_back_lately_is_not_taken_over_yet() {
     let interface = interface_id(1).parse().unwrap();
     let active = ledger.assignment(&interface).await.unwrap().unwrap();
     ledger
-        .release(&active, "an operator", None, "arn:x")
+        .release(&active, Because::of("an operator"), "arn:x")
         .await
         .unwrap();
     // Its session may be deleted, and EC2 show it still.

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
+use jiff::Timestamp;
 use jsonata_core::value::{JMap, JValue};
 use serde_json::Value;
 
@@ -104,6 +105,8 @@ pub struct Execution<'a> {
     pub tasks: &'a dyn Tasks,
     /// Where jitter is drawn from.
     pub random: Rc<RefCell<fastrand::Rng>>,
+    /// What time it is, for a Wait until a time.
+    pub now: &'a dyn Fn() -> Timestamp,
 }
 
 #[derive(Default)]
@@ -195,7 +198,7 @@ impl Execution<'_> {
             "Succeed" => Ok(Next::End(output(state, &scope, input)?)),
             "Fail" => Err(failure(state, &scope)?),
             "Wait" => {
-                tokio::time::sleep(pause(state, &scope)?).await;
+                tokio::time::sleep(pause(state, &scope, self.now)?).await;
                 leave(state, "Next", &scope, input, variables)
             }
             "Choice" => {
@@ -274,8 +277,8 @@ impl Execution<'_> {
             Ok::<_, StateError>((index, result))
         });
         let at_once = match state.get("MaxConcurrency").and_then(Value::as_u64) {
-            None | Some(0) => usize::MAX,
-            Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
+            None | Some(0) => MOST_AT_ONCE,
+            Some(most) => usize::try_from(most).unwrap_or(usize::MAX).min(MOST_AT_ONCE),
         };
         // The first iteration that fails ends the others, and none is started after it.
         let mut results: Vec<(usize, JValue)> =
@@ -308,6 +311,10 @@ impl Execution<'_> {
     }
 }
 
+/// Iterations of an inline Map that run at once, at most
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html>).
+const MOST_AT_ONCE: usize = 40;
+
 /// The error of a Fail.
 fn failure(state: &Value, scope: &Scope<'_>) -> Result<StateError, StateError> {
     let field = |field: &str| {
@@ -321,8 +328,17 @@ fn failure(state: &Value, scope: &Scope<'_>) -> Result<StateError, StateError> {
     Ok(StateError::new(field("Error")?, field("Cause")?))
 }
 
-/// How long a Wait takes.
-fn pause(state: &Value, scope: &Scope<'_>) -> Result<Duration, StateError> {
+/// How long a Wait takes: so many seconds, or until a time, which may be over.
+fn pause(state: &Value, scope: &Scope<'_>, now: &dyn Fn() -> Timestamp) -> Result<Duration, StateError> {
+    if let Some(template) = state.get("Timestamp") {
+        let value = scope.fill("Timestamp", template)?;
+        let until: Timestamp = value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| scope.unexpected("Timestamp", template, "timestamp", &value))?;
+        let left = until.duration_since(now());
+        return Ok(Duration::try_from(left).unwrap_or_default());
+    }
     let template = &state["Seconds"];
     let value = scope.fill("Seconds", template)?;
     let seconds = json(&value)?
@@ -432,7 +448,7 @@ fn output(state: &Value, scope: &Scope<'_>, unchanged: &JValue) -> Result<JValue
 }
 
 /// The fields that are known here, of states of any type.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "Arguments",
     "Assign",
     "Catch",
@@ -452,6 +468,7 @@ const FIELDS: [&str; 20] = [
     "Retry",
     "Seconds",
     "TimeoutSeconds",
+    "Timestamp",
     "Type",
 ];
 

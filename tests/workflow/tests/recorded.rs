@@ -138,6 +138,7 @@ async fn the_interpreter_does_what_was_recorded_on_aws() {
             name: "run",
             tasks: &tasks,
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
+            now: &jiff::Timestamp::now,
         };
         let ended = tokio::time::timeout(A_DAY, execution.run(case.input))
             .await

@@ -42,7 +42,7 @@ impl Refusal {
     }
 
     /// One more refusal.
-    pub(super) fn after(before: Option<&Self>, error: ErrorName, because: &str, at: Timestamp) -> Self {
+    fn after(before: Option<&Self>, error: ErrorName, because: &str, at: Timestamp) -> Self {
         Self {
             error,
             because: because.to_owned(),
@@ -59,6 +59,19 @@ impl Refusal {
 }
 
 impl Assignment {
+    /// What EC2's refusals of the interface come to after one more under this name, if there is one.
+    pub(super) fn refusal_after(
+        &self,
+        refused: Option<ErrorName>,
+        because: &str,
+        at: Timestamp,
+    ) -> Option<Refusal> {
+        match refused {
+            Some(error) => Some(Refusal::after(self.refusal.as_ref(), error, because, at)),
+            None => self.refusal.clone(),
+        }
+    }
+
     /// The refusal that holds for the interface as it is attached now: `None` where it is attached anew since, to
     /// another instance or at another time.
     ///

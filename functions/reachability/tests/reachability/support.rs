@@ -30,6 +30,7 @@ pub fn request() -> MirrorRequest {
         instance_id: "i-00000000000000001".parse().unwrap(),
         instance_name: None,
         choices: Vec::new(),
+        change: None,
     }
 }
 

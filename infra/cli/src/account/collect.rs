@@ -1,199 +1,62 @@
-//! A snapshot of what decides about some interfaces, from EC2 with as few calls as that takes.
-//!
-//! Each kind of object is asked for once, for all interfaces and targets together: targets and sessions; then the
-//! interfaces; then their instances, security groups, network ACLs and route tables. One call more for the instances
-//! where it is them that are asked about, for each where there are load balancers or Gateway Load Balancer endpoints
-//! among the targets, and one for each prefix list on which a verdict hangs.
+//! A snapshot of what decides about some interfaces, with the sessions that matter to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use local_stack::world::some;
-use mirrorstep_core::config::Targets;
-use mirrorstep_core::network::{NetworkInterface, SecurityGroup};
-use mirrorstep_core::{InstanceId, InterfaceId, TargetId};
-use mirrorstep_reachability::collect as needed;
+use mirrorstep_core::{InstanceId, InterfaceId};
+use mirrorstep_ec2::Wanted;
 use mirrorstep_reachability::snapshot::Snapshot;
 
 use crate::account::aws::Account;
 use crate::error::Error;
 
-/// What a snapshot is to answer for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted<'a> {
-    /// Instances, with all their interfaces.
-    pub instances: &'a [InstanceId],
-    /// Interfaces.
-    pub interfaces: &'a [InterfaceId],
-    /// The targets in question. None: all.
-    pub targets: &'a [TargetId],
-    /// Whether it need not answer for targets in other zones.
-    pub local_zone_only: bool,
-    /// Whether an interface that EC2 does not show is left out, rather than an error.
-    pub may_be_gone: bool,
+/// Makes the snapshot. An instance or an interface that EC2 does not show is an error.
+pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, Error> {
+    let snapshot = collect_shown(account, wanted).await?;
+    let instances = snapshot.instances.iter();
+    let instances = instances.map(|instance| instance.instance_id.clone());
+    all_shown(account, "instance", wanted.instances, &instances.collect())?;
+    let interfaces = snapshot.network_interfaces.iter();
+    let interfaces = interfaces.map(|interface| interface.network_interface_id.clone());
+    all_shown(
+        account,
+        "network interface",
+        wanted.interfaces,
+        &interfaces.collect(),
+    )?;
+    Ok(snapshot)
 }
 
-/// Makes the snapshot.
-pub async fn collect(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, Error> {
+/// The same of those that EC2 shows.
+pub async fn collect_shown(account: &Account, wanted: Wanted<'_>) -> Result<Snapshot, Error> {
     let ec2 = &account.ec2;
-    let targets = async {
-        match wanted.targets {
-            [] => ec2.all_targets().await,
-            ids => ec2.targets(&Targets::Ids(ids.to_vec())).await,
-        }
-    };
-    let (instances, targets, sessions) =
-        tokio::try_join!(ec2.instances(wanted.instances), targets, ec2.all_sessions())
-            .map_err(account.failed())?;
-    let shown = instances.iter().map(|instance| instance.instance_id.clone());
-    all_shown(account, "instance", wanted.instances, &shown.collect())?;
-
-    let snapshot = Snapshot {
-        instances,
-        traffic_mirror_targets: targets,
-        ..Snapshot::default()
-    };
-    let mut collection = Collection::new(account, wanted, snapshot);
-    collection.add_vpc_endpoints().await?;
-    collection.add_interfaces().await?;
-    collection.add_surroundings().await?;
-    collection.add_prefix_lists().await?;
-
-    let Collection {
-        sources,
-        mut snapshot,
-        ..
-    } = collection;
+    let (mut snapshot, sessions) =
+        tokio::try_join!(ec2.collect(wanted), ec2.all_sessions()).map_err(account.failed())?;
+    let asked: BTreeSet<&str> = wanted.instances.iter().map(InstanceId::as_str).collect();
+    let of_instances = snapshot
+        .instances
+        .iter()
+        .filter(|instance| asked.contains(instance.instance_id.as_str()))
+        .flat_map(|instance| &instance.network_interfaces)
+        .map(|interface| interface.network_interface_id.as_str());
+    let sources: BTreeSet<&str> = wanted
+        .interfaces
+        .iter()
+        .map(InterfaceId::as_str)
+        .chain(of_instances)
+        .collect();
     let known: BTreeSet<&str> = snapshot
         .traffic_mirror_targets
         .iter()
         .map(|target| target.traffic_mirror_target_id.as_str())
         .collect();
     let matters = |target: &str, source: &str| known.contains(target) || sources.contains(source);
-    snapshot.traffic_mirror_sessions = sessions
+    let mattering = sessions
         .into_iter()
         .filter(|session| matters(&session.traffic_mirror_target_id, &session.network_interface_id))
         .collect();
+    snapshot.traffic_mirror_sessions = mattering;
     Ok(snapshot)
-}
-
-/// A snapshot that is being made. What is added later is found by what is there already.
-struct Collection<'a> {
-    account: &'a Account,
-    wanted: Wanted<'a>,
-    /// The interfaces that are asked about: those asked for by themselves, and those of the instances.
-    sources: BTreeSet<String>,
-    snapshot: Snapshot,
-}
-
-impl<'a> Collection<'a> {
-    /// Begins with the instances that are asked about and the targets.
-    fn new(account: &'a Account, wanted: Wanted<'a>, snapshot: Snapshot) -> Self {
-        let mut sources: BTreeSet<String> = wanted.interfaces.iter().map(ToString::to_string).collect();
-        for instance in &snapshot.instances {
-            let interfaces = instance.network_interfaces.iter();
-            sources.extend(interfaces.map(|interface| interface.network_interface_id.clone()));
-        }
-        Self {
-            account,
-            wanted,
-            sources,
-            snapshot,
-        }
-    }
-
-    /// Adds the Gateway Load Balancer endpoints among the targets.
-    async fn add_vpc_endpoints(&mut self) -> Result<(), Error> {
-        let snapshot = &mut self.snapshot;
-        snapshot.vpc_endpoints = self
-            .account
-            .ec2
-            .vpc_endpoints(&needed::vpc_endpoints(snapshot))
-            .await
-            .map_err(self.account.failed())?;
-        snapshot
-            .vpc_endpoints
-            .sort_by(|one, other| one.vpc_endpoint_id.cmp(&other.vpc_endpoint_id));
-        Ok(())
-    }
-
-    /// Adds the interfaces that are asked about, and those of the targets.
-    async fn add_interfaces(&mut self) -> Result<(), Error> {
-        let ec2 = &self.account.ec2;
-        let ids = &self.sources | &needed::target_interfaces(&self.snapshot);
-        let descriptions = needed::load_balancer_descriptions(&self.snapshot);
-        let (by_id, by_description) = tokio::try_join!(
-            ec2.interfaces("network-interface-id", ids),
-            ec2.interfaces("description", descriptions)
-        )
-        .map_err(self.account.failed())?;
-        let interfaces: BTreeMap<String, NetworkInterface> = by_id
-            .into_iter()
-            .chain(by_description)
-            .map(|interface| (interface.network_interface_id.clone(), interface))
-            .collect();
-        if !self.wanted.may_be_gone {
-            all_shown(
-                self.account,
-                "network interface",
-                self.wanted.interfaces,
-                &interfaces.keys().cloned().collect(),
-            )?;
-        }
-        self.snapshot.network_interfaces = interfaces.into_values().collect();
-        Ok(())
-    }
-
-    /// Adds what is around the interfaces: instances, security groups, network ACLs and route tables.
-    async fn add_surroundings(&mut self) -> Result<(), Error> {
-        let ec2 = &self.account.ec2;
-        let snapshot = &mut self.snapshot;
-        let groups = needed::security_groups(snapshot);
-        let subnets = needed::subnets(snapshot);
-        let (instances, groups, acls, route_tables) = tokio::try_join!(
-            ec2.instances(instances_to_add(snapshot, self.wanted.interfaces)),
-            ec2.security_groups(&groups),
-            ec2.network_acls(&subnets),
-            ec2.route_tables(needed::vpcs(snapshot, &self.sources))
-        )
-        .map_err(self.account.failed())?;
-        snapshot.instances.extend(instances);
-        let groups: BTreeMap<String, SecurityGroup> = groups.into_iter().collect();
-        snapshot.security_groups = groups.into_values().collect();
-        snapshot.network_acls = acls;
-        snapshot.route_tables = route_tables;
-        Ok(())
-    }
-
-    /// Adds the entries of the prefix lists on which a verdict hangs.
-    async fn add_prefix_lists(&mut self) -> Result<(), Error> {
-        let lists = needed::prefix_lists(&self.snapshot, &self.sources, self.wanted.local_zone_only);
-        self.snapshot.prefix_list_entries = self
-            .account
-            .ec2
-            .prefix_lists(&lists)
-            .await
-            .map_err(self.account.failed())?;
-        Ok(())
-    }
-}
-
-/// The instances of the interfaces that were asked for by themselves, whose tags count, and those of the sensors, whose
-/// state does.
-fn instances_to_add(snapshot: &Snapshot, interfaces: &[InterfaceId]) -> BTreeSet<String> {
-    let asked: BTreeSet<&str> = interfaces.iter().map(InterfaceId::as_str).collect();
-    let known: BTreeSet<&str> = snapshot
-        .instances
-        .iter()
-        .map(|instance| instance.instance_id.as_str())
-        .collect();
-    snapshot
-        .network_interfaces
-        .iter()
-        .filter(|interface| asked.contains(interface.network_interface_id.as_str()))
-        .filter_map(|interface| interface.attachment.as_ref()?.instance_id.clone())
-        .chain(needed::sensor_instances(snapshot))
-        .filter(|instance| !known.contains(instance.as_str()))
-        .collect()
 }
 
 /// What was asked for by its id has to be there.

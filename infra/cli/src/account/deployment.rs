@@ -78,6 +78,12 @@ impl Deployment {
             mirror_interface_state_machine_arn: output("MirrorInterfaceStateMachineArn")?,
             release_instance_state_machine_arn: output("ReleaseInstanceStateMachineArn")?,
             reconcile_state_machine_arn: output("ReconcileStateMachineArn")?,
+            move_interface_state_machine_arn: output("MoveInterfaceStateMachineArn")?,
+            unmirror_interface_state_machine_arn: output("UnmirrorInterfaceStateMachineArn")?,
+            drain_sensor_state_machine_arn: output("DrainSensorStateMachineArn")?,
+            rebalance_state_machine_arn: output("RebalanceStateMachineArn")?,
+            unmirror_all_state_machine_arn: output("UnmirrorAllStateMachineArn")?,
+            change_sessions_state_machine_arn: output("ChangeSessionsStateMachineArn")?,
             ledger_table: output("LedgerTable")?,
         };
         let parameters = stack.parameters().iter().filter_map(|parameter| {

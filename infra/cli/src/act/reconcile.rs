@@ -1,20 +1,15 @@
 //! `mirrorstep reconcile`: the ledger and EC2 brought together again now.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Map, Value, json};
 use terminal::{Terminal, print, printable};
 
-use crate::account::aws::Service;
 use crate::account::deployment::Deployment;
-use crate::account::step_functions::Call;
+use crate::act::watched;
 use crate::cli::ReconcileOptions;
 use crate::error::Error;
-
-/// Between two looks at the execution.
-const EVERY: Duration = Duration::from_secs(1);
+use crate::investigate::executions::Machine;
 
 /// Starts it, waits for its end, and prints its summary.
 pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<ExitCode, Error> {
@@ -30,54 +25,17 @@ pub async fn run(options: &ReconcileOptions, terminal: &Terminal) -> Result<Exit
 
 /// Runs the state machine to its end: its summary, without what it has not done. Twice at once does no harm.
 pub async fn to_its_end(deployment: &Deployment, terminal: &Terminal) -> Result<Map<String, Value>, Error> {
-    let (account, states) = (&deployment.account, &deployment.states);
-    let machine = &deployment.outputs.reconcile_state_machine_arn;
-    let input = json!({"source": "mirrorstep reconcile"}).to_string();
-    // Twice at once does no harm: it needs no name.
-    let started = states
-        .call(Call::StartExecution, |states| {
-            let request = states.start_execution().state_machine_arn(machine);
-            request.input(&input).send()
-        })
-        .await
-        .map_err(account.refusal(&Service::STEP_FUNCTIONS, "StartExecution"))?;
-    let arn = started.execution_arn;
-    terminal.step(&format!("{arn} runs"));
-    let waiting = terminal.wait("reconcile runs");
-    loop {
-        let execution = states
-            .call(Call::DescribeExecution, |states| {
-                states.describe_execution().execution_arn(&arn).send()
-            })
-            .await
-            .map_err(account.refusal(&Service::STEP_FUNCTIONS, "DescribeExecution"))?;
-        match execution.status() {
-            ExecutionStatus::Running => tokio::time::sleep(EVERY).await,
-            ExecutionStatus::Succeeded => {
-                drop(waiting);
-                let output = execution.output().unwrap_or_default();
-                let mut summary: Map<String, Value> =
-                    serde_json::from_str(output).map_err(|error| Error::Unreadable {
-                        what: format!("the output of {arn}"),
-                        cause: error.to_string(),
-                        next: "look at the execution in the console",
-                    })?;
-                summary.retain(|_, count| *count != 0);
-                terminal.step(&format!("it has ended: {}", counts(&summary)));
-                return Ok(summary);
-            }
-            other => {
-                return Err(Error::NoAnswer {
-                    place: machine.to_owned(),
-                    cause: printable(&format!(
-                        "{arn} has ended as {other}: {}: {}; `mirrorstep audit {arn}` tells its story",
-                        execution.error().unwrap_or("no error's name"),
-                        execution.cause().unwrap_or("no cause"),
-                    )),
-                });
-            }
-        }
-    }
+    let input = json!({"source": "mirrorstep reconcile"});
+    let output = watched::to_its_end(deployment, Machine::Reconcile, &input, None, terminal).await?;
+    let mut summary: Map<String, Value> =
+        serde_json::from_value(output).map_err(|error| Error::Unreadable {
+            what: "the summary of reconcile".to_owned(),
+            cause: error.to_string(),
+            next: "look at the execution in the console",
+        })?;
+    summary.retain(|_, count| *count != 0);
+    terminal.step(&format!("it has ended: {}", counts(&summary)));
+    Ok(summary)
 }
 
 fn counts(summary: &Map<String, Value>) -> String {

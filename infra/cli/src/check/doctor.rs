@@ -41,7 +41,7 @@ pub enum Level {
 /// What a check has found out about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `settings`, `targets`, `filter`, `endpoint`, `listener`, `zones`, `limits`, `permissions` or `changes`.
+    /// `settings`, `targets`, `filter`, `endpoint`, `listener`, `zones`, `limits`, `sessions` or `changes`.
     pub check: &'static str,
     /// How grave it is.
     pub level: Level,
@@ -143,8 +143,14 @@ pub async fn run(options: &DoctorOptions, terminal: &Terminal) -> Result<ExitCod
 async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
     let config = configure(&options.deployment.aws).await?;
     let mut findings = Findings::default();
+    let mut has_stack = true;
     let (account, settings) = if options.filter.is_some() {
         let settings = findings.settings("the options", &environment_of(options));
+        // Whether there is one already is of interest; why it cannot be told is not.
+        has_stack = !matches!(
+            Deployment::find(&options.deployment).await,
+            Err(Error::NoStack { .. })
+        );
         (Account::from_config(&config), settings)
     } else {
         let deployment = Deployment::find(&options.deployment).await?;
@@ -168,9 +174,9 @@ async fn examine(options: &DoctorOptions) -> Result<Vec<Finding>, Error> {
         examination.zones(&sensors, running);
     }
     let sessions = examination.limits(&sensors, running.as_deref()).await?;
-    examination
-        .permissions(&sensors, running.as_deref(), sessions.as_deref())
-        .await?;
+    if !has_stack {
+        examination.left_behind(&options.deployment.stack, sessions.as_deref());
+    }
     examination.changes();
     let mut findings = examination.findings;
     for finding in &mut findings {

@@ -11,12 +11,13 @@ use comfy_table::ColumnConstraint;
 use mirrorstep_core::config::{Consent, FixedTags, UnverifiableTargets};
 use mirrorstep_core::ids::MalformedId;
 use mirrorstep_core::{InterfaceId, TargetId};
+use mirrorstep_ec2::Wanted;
 use mirrorstep_reachability::explain::{Explanation, Question, Verdict, explain};
 use mirrorstep_reachability::snapshot::Snapshot;
 use terminal::{Terminal, print, printable, table};
 
 use crate::account::aws::{Account, with_options};
-use crate::account::collect::{Wanted, collect};
+use crate::account::collect::collect;
 use crate::account::deployment::Deployment;
 use crate::check::around;
 use crate::cli::{DeploymentOptions, ExplainOptions, Unverifiable};

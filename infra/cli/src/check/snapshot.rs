@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use mirrorstep_core::TargetId;
+use mirrorstep_ec2::Wanted;
 use mirrorstep_reachability::snapshot::Snapshot;
 use terminal::{Terminal, print};
 
 use crate::account::aws::Account;
-use crate::account::collect::{Wanted, collect};
+use crate::account::collect::collect;
 use crate::check::around;
 use crate::cli::SnapshotOptions;
 use crate::error::Error;
@@ -20,7 +21,6 @@ pub async fn run(options: &SnapshotOptions, terminal: &Terminal) -> Result<ExitC
         interfaces: &options.interfaces,
         targets: &options.targets,
         local_zone_only: false,
-        may_be_gone: false,
     };
     let looking = terminal.wait("asking EC2");
     let mut snapshot = collect(&account, wanted).await?;

@@ -41,7 +41,11 @@ async fn list(options: &AuditOptions, deployment: &Deployment, terminal: &Termin
     let wanted = Wanted {
         // The executions of the others are for an instance, or for nothing in particular.
         machines: match (&options.interface, &options.instance) {
-            (Some(_), _) => &[Machine::MirrorInterface],
+            (Some(_), _) => &[
+                Machine::MirrorInterface,
+                Machine::MoveInterface,
+                Machine::UnmirrorInterface,
+            ],
             (None, Some(_)) => &[
                 Machine::MirrorInstance,
                 Machine::MirrorInterface,

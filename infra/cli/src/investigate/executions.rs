@@ -38,11 +38,38 @@ pub enum Machine {
     ReleaseInstance,
     /// The ledger and EC2 brought together again.
     Reconcile,
+    /// One execution for each session that is to be moved.
+    MoveInterface,
+    /// One execution for each session that is to end.
+    UnmirrorInterface,
+    /// A sensor is emptied.
+    DrainSensor,
+    /// The loads are evened out.
+    Rebalance,
+    /// The sessions of many interfaces are ended.
+    UnmirrorAll,
+    /// A page of what the last three do.
+    ChangeSessions,
 }
 
 impl Machine {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 10] = [
+        Self::MirrorInstance,
+        Self::MirrorInterface,
+        Self::ReleaseInstance,
+        Self::Reconcile,
+        Self::MoveInterface,
+        Self::UnmirrorInterface,
+        Self::DrainSensor,
+        Self::Rebalance,
+        Self::UnmirrorAll,
+        Self::ChangeSessions,
+    ];
+
+    /// Those whose failures are worth replaying all together. What an operator has started is planned anew by whoever
+    /// starts it again: a session that was to end yesterday is not to end today.
+    pub const REPLAYED: [Self; 4] = [
         Self::MirrorInstance,
         Self::MirrorInterface,
         Self::ReleaseInstance,
@@ -56,6 +83,12 @@ impl Machine {
             Self::MirrorInterface => "mirror-interface",
             Self::ReleaseInstance => "release-instance",
             Self::Reconcile => "reconcile",
+            Self::MoveInterface => "move-interface",
+            Self::UnmirrorInterface => "unmirror-interface",
+            Self::DrainSensor => "drain-sensor",
+            Self::Rebalance => "rebalance",
+            Self::UnmirrorAll => "unmirror-all",
+            Self::ChangeSessions => "change-sessions",
         }
     }
 
@@ -66,6 +99,12 @@ impl Machine {
             Self::MirrorInterface => &outputs.mirror_interface_state_machine_arn,
             Self::ReleaseInstance => &outputs.release_instance_state_machine_arn,
             Self::Reconcile => &outputs.reconcile_state_machine_arn,
+            Self::MoveInterface => &outputs.move_interface_state_machine_arn,
+            Self::UnmirrorInterface => &outputs.unmirror_interface_state_machine_arn,
+            Self::DrainSensor => &outputs.drain_sensor_state_machine_arn,
+            Self::Rebalance => &outputs.rebalance_state_machine_arn,
+            Self::UnmirrorAll => &outputs.unmirror_all_state_machine_arn,
+            Self::ChangeSessions => &outputs.change_sessions_state_machine_arn,
         }
     }
 }
@@ -129,14 +168,18 @@ impl Execution {
     pub fn interface_id(&self) -> Option<&str> {
         let told = self.input.get("interfaceId").and_then(Value::as_str);
         told.or_else(|| match self.machine {
-            Machine::MirrorInterface => listing::interface_of(&self.name),
+            Machine::MirrorInterface | Machine::MoveInterface | Machine::UnmirrorInterface => {
+                listing::interface_of(&self.name)
+            }
             _ => None,
         })
     }
 
-    /// What it is for: the interface, else the instance, else nothing in particular.
+    /// What it is for: the interface, else the instance, else the sensor, else nothing in particular.
     pub fn subject(&self) -> &str {
-        self.interface_id().or_else(|| self.instance_id()).unwrap_or("-")
+        let sensor = || self.input.get("targetId").and_then(Value::as_str);
+        let subject = self.interface_id().or_else(|| self.instance_id());
+        subject.or_else(sensor).unwrap_or("-")
     }
 
     /// What became of it, where it ended well and says so.
@@ -290,15 +333,25 @@ pub async fn find(deployment: &Deployment, reference: &str) -> Result<Execution,
             })?;
         return Ok(Execution::of(machine, described));
     }
-    let asked = Machine::ALL.map(|machine| {
-        let arn = arn(deployment, machine, reference);
-        describe(deployment, machine, arn)
-    });
-    let mut found: Vec<Execution> = futures::future::try_join_all(asked)
-        .await?
+    // Most names are of those that run by themselves: each machine that is asked costs a call.
+    let (usual, others): (Vec<Machine>, Vec<Machine>) = Machine::ALL
         .into_iter()
-        .flatten()
-        .collect();
+        .partition(|machine| Machine::REPLAYED.contains(machine));
+    let mut found = Vec::new();
+    for machines in [usual, others] {
+        let asked = machines.into_iter().map(|machine| {
+            let arn = arn(deployment, machine, reference);
+            describe(deployment, machine, arn)
+        });
+        found = futures::future::try_join_all(asked)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
+        if !found.is_empty() {
+            break;
+        }
+    }
     if found.len() > 1 {
         let arns: Vec<&str> = found.iter().map(|execution| execution.arn.as_str()).collect();
         return Err(Error::NoAnswer {

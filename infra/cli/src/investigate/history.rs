@@ -47,7 +47,11 @@ pub async fn run(options: &HistoryOptions, terminal: &Terminal) -> Result<ExitCo
     // An execution that failed before the first event is a part of the history too, and so the ledger does not say
     // how far back to look.
     let wanted = Wanted {
-        machines: &[Machine::MirrorInterface],
+        machines: &[
+            Machine::MirrorInterface,
+            Machine::MoveInterface,
+            Machine::UnmirrorInterface,
+        ],
         failed: false,
         since: before(Timestamp::now(), SHOWN_FOR),
         instance: None,
@@ -128,7 +132,9 @@ fn event_in_words(change: &Change) -> String {
         } => format!(
             "adopted {session_id} to {target_id}, generation {generation}, session number {session_number}"
         ),
-        Change::Moved { target_id, reason } => format!("moved to {target_id}: {reason}"),
+        Change::Moved {
+            target_id, reason, ..
+        } => format!("moved to {target_id}: {reason}"),
         Change::Released { reason, .. } => format!("released: {reason}"),
     }
 }

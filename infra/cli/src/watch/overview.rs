@@ -12,6 +12,7 @@ use mirrorstep_core::network::{Instance, NetworkInterface, TrafficMirrorTarget};
 use mirrorstep_core::pipeline::{LeftOut, Outcome};
 use mirrorstep_core::unreadable::Unreadable;
 use mirrorstep_core::{ErrorName, InstanceId, InterfaceId, TargetId};
+use mirrorstep_ec2::Wanted;
 use mirrorstep_reachability::collect as needed;
 use mirrorstep_reachability::explain::{Explanation, Question, explain};
 use mirrorstep_reachability::snapshot::Snapshot;
@@ -20,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::account::aws::Account;
-use crate::account::collect::{Wanted, collect};
+use crate::account::collect::collect_shown;
 use crate::account::deployment::Deployment;
 use crate::act::trigger::running;
 use crate::error::Error;
@@ -554,12 +555,11 @@ impl<'a> Survey<'a> {
                 .iter()
                 .filter_map(|interface| interface.interface_id.parse().ok())
                 .collect();
-            let snapshot = collect(
+            let snapshot = collect_shown(
                 &deployment.account,
                 Wanted {
                     interfaces: &ids,
                     local_zone_only: question.local_zone_only,
-                    may_be_gone: true,
                     ..Wanted::default()
                 },
             )

@@ -21,11 +21,17 @@ pub(crate) const STACK: &str = "mirrorstep";
 pub(crate) const TABLE: &str = "mirrorstep-Ledger-1";
 
 const PREFIX: &str = "arn:aws:states:us-east-1:123456789012";
-const MACHINES: [(&str, &str); 4] = [
+const MACHINES: [(&str, &str); 10] = [
     ("mirror-instance", "MirrorInstanceStateMachineArn"),
     ("mirror-interface", "MirrorInterfaceStateMachineArn"),
     ("release-instance", "ReleaseInstanceStateMachineArn"),
     ("reconcile", "ReconcileStateMachineArn"),
+    ("move-interface", "MoveInterfaceStateMachineArn"),
+    ("unmirror-interface", "UnmirrorInterfaceStateMachineArn"),
+    ("drain-sensor", "DrainSensorStateMachineArn"),
+    ("rebalance", "RebalanceStateMachineArn"),
+    ("unmirror-all", "UnmirrorAllStateMachineArn"),
+    ("change-sessions", "ChangeSessionsStateMachineArn"),
 ];
 
 /// How many calls Step Functions answers at once, and then in a second, in us-east-1

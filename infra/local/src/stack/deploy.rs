@@ -165,6 +165,12 @@ impl<'a> AwsCli<'a> {
             mirror_interface_state_machine_arn: take("MirrorInterfaceStateMachineArn")?,
             release_instance_state_machine_arn: take("ReleaseInstanceStateMachineArn")?,
             reconcile_state_machine_arn: take("ReconcileStateMachineArn")?,
+            move_interface_state_machine_arn: take("MoveInterfaceStateMachineArn")?,
+            unmirror_interface_state_machine_arn: take("UnmirrorInterfaceStateMachineArn")?,
+            drain_sensor_state_machine_arn: take("DrainSensorStateMachineArn")?,
+            rebalance_state_machine_arn: take("RebalanceStateMachineArn")?,
+            unmirror_all_state_machine_arn: take("UnmirrorAllStateMachineArn")?,
+            change_sessions_state_machine_arn: take("ChangeSessionsStateMachineArn")?,
             ledger_table: take("LedgerTable")?,
         })
     }

@@ -13,24 +13,28 @@ use serde_json::Value;
 use stage_tests::pipeline::definition;
 use yaml_rust2::YamlLoader;
 
+/// A definition with its state machine's name.
+macro_rules! machine {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../../../statemachine/", $name, ".asl.json")),
+        )
+    };
+}
+
 /// Every definition, by its state machine's name.
-const DEFINITIONS: [(&str, &str); 4] = [
-    (
-        "mirror-instance",
-        include_str!("../../../../statemachine/mirror-instance.asl.json"),
-    ),
-    (
-        "mirror-interface",
-        include_str!("../../../../statemachine/mirror-interface.asl.json"),
-    ),
-    (
-        "release-instance",
-        include_str!("../../../../statemachine/release-instance.asl.json"),
-    ),
-    (
-        "reconcile",
-        include_str!("../../../../statemachine/reconcile.asl.json"),
-    ),
+const DEFINITIONS: [(&str, &str); 10] = [
+    machine!("mirror-instance"),
+    machine!("mirror-interface"),
+    machine!("release-instance"),
+    machine!("reconcile"),
+    machine!("move-interface"),
+    machine!("unmirror-interface"),
+    machine!("change-sessions"),
+    machine!("drain-sensor"),
+    machine!("rebalance"),
+    machine!("unmirror-all"),
 ];
 
 const TEMPLATE: &str = include_str!("../../../../infra/template.yaml");

@@ -9,11 +9,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use mirrorstep_core::event::instance_of_event;
+use mirrorstep_core::moves::{ChangeResult, MovesPlan, MovesRequest};
 use mirrorstep_core::pipeline::{
-    Candidacy, CountedSessions, CreatedSession, ExistingSessions, LeftOut, MirrorRequest, Outcome, Picked,
-    Released, ReleasedInstance, ResolvedInstance, TaggedSession,
+    Candidacy, CountedSessions, CreatedSession, EndedSession, ExistingSessions, FoundSession, LeftOut,
+    MirrorRequest, ModifiedSession, MoveRequest, MovedBack, Outcome, Picked, Released, ReleasedInstance,
+    ResolvedInstance, TaggedSession, UnmirrorRequest,
 };
 use mirrorstep_core::reconcile::Reconciled;
+use mirrorstep_core::unmirror::{UnmirrorAllRequest, UnmirrorPlan};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use workflow::{Ended, Execution, StateError, Tasks};
@@ -70,6 +73,7 @@ impl Scenario {
             name: "run",
             tasks: &tasks,
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
+            now: &jiff::Timestamp::now,
         };
         (execution.run(self.input.clone()).await, tasks.calls.into_inner())
     }
@@ -132,6 +136,12 @@ fn is_an_answer(function: &str, answer: &Value) -> bool {
         "ReleaseSession" => reads::<Released>(answer),
         "ReleaseInstance" => reads::<ReleasedInstance>(answer),
         "Reconcile" => reads::<Reconciled>(answer),
+        "FindSession" => reads::<FoundSession>(answer),
+        "ModifySession" => reads::<ModifiedSession>(answer),
+        "MoveBack" => reads::<MovedBack>(answer),
+        "EndSession" => reads::<EndedSession>(answer),
+        "PlanMoves" => reads::<MovesPlan>(answer),
+        "PlanUnmirror" => reads::<UnmirrorPlan>(answer),
         other => panic!("the answer of {other} is not known"),
     }
 }
@@ -398,9 +408,172 @@ async fn reconcile_reads_nothing_that_may_be_left_out() {
     at_once["waitSeconds"] = json!(0);
     let mut last = without(&full, "/next");
     last["uncovered"] = json!([]);
+    let page = json!({"Output": {"results": []}, "Status": "SUCCEEDED"});
     let goes_on = [full, at_once, last].map(Reply::Answers);
     let scenario = Scenario::new("reconcile", json!({"id": "by hand"}))
         .with("arn:aws:states:::events:putEvents", answers(put))
         .with("Reconcile", goes_on);
-    run_through_every_state("reconcile", vec![scenario], |_| true).await;
+    let scenarios = [
+        scenario.clone().with(WAIT_FOR, answers(page)),
+        scenario.with(WAIT_FOR, fails("StepFunctions.ExecutionAlreadyExistsException")),
+    ];
+    run_through_every_state("reconcile", scenarios.to_vec(), |_| true).await;
+}
+
+/// Whether a workflow may be started with this.
+fn is_read_as<T: DeserializeOwned>(input: &Value) -> bool {
+    T::deserialize(input).is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn move_interface_reads_nothing_that_may_be_left_out() {
+    let request = serde_json::to_value(MoveRequest::sample()).unwrap();
+    let sample = all();
+    let decided = |outcome: &str| {
+        let interface = &request["interfaceId"];
+        answers(json!({"interfaceId": interface, "outcome": outcome, "reason": "nothing is to be done"}))
+    };
+    let mut left_out = sample["GatherCandidates"].clone();
+    left_out["leftOut"] = json!(LeftOut {
+        outcome: Outcome::NotMirrorable,
+        ..LeftOut::sample()
+    });
+    let mut opted_out = left_out.clone();
+    opted_out["leftOut"]["outcome"] = json!("optedOut");
+    let mut picked = sample["PickLeastLoaded"].clone();
+    picked["decision"] = json!("moved");
+    let mut stays = picked.clone();
+    stays["decision"] = json!("stays");
+    let scenario = || {
+        let scenario = Scenario::new("move-interface", request.clone());
+        scenario.with("PickLeastLoaded", answers(picked.clone()))
+    };
+    let mut not_back = sample["MoveBack"].clone();
+    not_back["movedBack"] = json!(false);
+    let not_back = scenario()
+        .with(
+            "ModifySession",
+            fails_then("AccessDenied", sample["ModifySession"].clone()),
+        )
+        .with("MoveBack", answers(not_back));
+    let mut scenarios = vec![
+        scenario(),
+        scenario().with("FindSession", decided("stays")),
+        scenario().with("FindSession", decided("gone")),
+        scenario().with("FindSession", decided("optedOut")),
+        scenario().with("GatherCandidates", answers(left_out)),
+        scenario().with("GatherCandidates", answers(opted_out)),
+        scenario().with("PickLeastLoaded", answers(stays)),
+        not_back,
+    ];
+    for (task, error) in caught("move-interface") {
+        let answer = match task.as_str() {
+            "PickLeastLoaded" => picked.clone(),
+            task => sample[task].clone(),
+        };
+        scenarios.push(scenario().with(&task, fails_then(&error, answer)));
+    }
+    run_through_every_state("move-interface", scenarios, is_read_as::<MoveRequest>).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unmirror_interface_reads_nothing_that_may_be_left_out() {
+    let request = serde_json::to_value(UnmirrorRequest::sample()).unwrap();
+    let ends = |outcome: &str| {
+        let mut answer = all()["EndSession"].clone();
+        answer["outcome"] = json!(outcome);
+        Scenario::new("unmirror-interface", request.clone()).with("EndSession", answers(answer))
+    };
+    let scenarios = ["unmirrored", "notOurs", "gone"].map(ends).to_vec();
+    run_through_every_state("unmirror-interface", scenarios, is_read_as::<UnmirrorRequest>).await;
+}
+
+const WAIT_FOR: &str = "arn:aws:states:::states:startExecution.sync:2";
+
+#[tokio::test(start_paused = true)]
+async fn change_sessions_reads_nothing_that_may_be_left_out() {
+    let sample = all();
+    let ended = |output: Value| answers(json!({"Output": output, "Status": "SUCCEEDED"}));
+    let mut scenarios = Vec::new();
+    for plan in ["PlanMoves", "PlanUnmirror"] {
+        let input = json!({"changes": sample[plan]["changes"]});
+        let scenario = || Scenario::new("change-sessions", input.clone());
+        scenarios.push(scenario().with(WAIT_FOR, ended(json!({"outcome": "moved"}))));
+        scenarios.push(scenario().with(WAIT_FOR, ended(json!({"outcome": "stays", "reason": "none can"}))));
+        scenarios.push(scenario().with(WAIT_FOR, fails("StepFunctions.ExecutionAlreadyExistsException")));
+        scenarios.push(scenario().with(WAIT_FOR, fails("AccessDenied")));
+    }
+    for scenario in &scenarios {
+        let (ended, _) = scenario.run().await;
+        let results = ended.result.unwrap()["results"].clone();
+        assert!(is_read_as::<Vec<ChangeResult>>(&results), "{results}");
+    }
+    // Its input is a plan's own.
+    run_through_every_state("change-sessions", scenarios, |input| {
+        let change = &input["changes"][0];
+        let request = &change["request"];
+        let reads = match change["change"].as_str() {
+            Some("move") => is_read_as::<MoveRequest>(request),
+            Some("unmirror") => is_read_as::<UnmirrorRequest>(request),
+            _ => false,
+        };
+        reads && change["at"].is_string()
+    })
+    .await;
+}
+
+/// A workflow that plans and changes, page by page, with each end of it.
+async fn a_loop_reads_nothing_that_may_be_left_out(
+    machine: &'static str,
+    plan: &'static str,
+    input: Value,
+    outcomes: &[&str],
+    is_input: impl Fn(&Value) -> bool,
+) {
+    let page = json!({"Output": {"results": [ChangeResult::sample()]}, "Status": "SUCCEEDED"});
+    let next = |next: &str, outcome: &str| {
+        let mut answer = all()[plan].clone();
+        answer["next"] = json!(next);
+        answer["summary"]["outcome"] = json!(outcome);
+        answer
+    };
+    let waits = outcomes.contains(&"drained");
+    let steps: &[&str] = if waits {
+        &["start", "wait", "end"]
+    } else {
+        &["start", "end"]
+    };
+    let mut scenarios = Vec::new();
+    for outcome in outcomes {
+        let plans = steps.iter().map(|step| Reply::Answers(next(step, outcome)));
+        let scenario = Scenario::new(machine, input.clone()).with(plan, plans);
+        scenarios.push(scenario.clone().with(WAIT_FOR, answers(page.clone())));
+        scenarios.push(scenario.with(WAIT_FOR, fails("StepFunctions.ExecutionAlreadyExistsException")));
+    }
+    run_through_every_state(machine, scenarios, is_input).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_sensor_reads_nothing_that_may_be_left_out() {
+    let outcomes = ["drained", "notDrained", "cancelled", "planned"];
+    let input = serde_json::to_value(MovesRequest::sample()).unwrap();
+    let is_input = is_read_as::<MovesRequest>;
+    a_loop_reads_nothing_that_may_be_left_out("drain-sensor", "PlanMoves", input, &outcomes, is_input).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebalance_reads_nothing_that_may_be_left_out() {
+    let outcomes = ["rebalanced", "notRebalanced", "planned"];
+    let input = serde_json::to_value(MovesRequest::sample()).unwrap();
+    let is_input = is_read_as::<MovesRequest>;
+    a_loop_reads_nothing_that_may_be_left_out("rebalance", "PlanMoves", input, &outcomes, is_input).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unmirror_all_reads_nothing_that_may_be_left_out() {
+    let outcomes = ["unmirrored", "notUnmirrored", "planned"];
+    let input = serde_json::to_value(UnmirrorAllRequest::sample()).unwrap();
+    let is_input = is_read_as::<UnmirrorAllRequest>;
+    a_loop_reads_nothing_that_may_be_left_out("unmirror-all", "PlanUnmirror", input, &outcomes, is_input)
+        .await;
 }

@@ -14,7 +14,7 @@ use crate::{deployed, function, tasks};
 
 /// Each function, with whether it calls EC2, whether it calls the ledger, and whether EC2 may not show yet what it looks
 /// for.
-const FUNCTIONS: [(&str, bool, bool, bool); 13] = [
+const FUNCTIONS: [(&str, bool, bool, bool); 19] = [
     ("ResolveInterfaces", true, false, true),
     ("CheckExistingSession", true, true, false),
     ("GatherCandidates", true, false, true),
@@ -28,6 +28,12 @@ const FUNCTIONS: [(&str, bool, bool, bool); 13] = [
     ("ReleaseSession", false, true, false),
     ("ReleaseInstance", true, true, false),
     ("Reconcile", true, true, false),
+    ("FindSession", true, true, false),
+    ("ModifySession", true, true, true),
+    ("MoveBack", true, true, false),
+    ("EndSession", true, true, false),
+    ("PlanMoves", true, true, false),
+    ("PlanUnmirror", true, true, false),
 ];
 
 /// Names that pass by themselves when Lambda, or what is between it and Step Functions, is well again.
@@ -105,6 +111,19 @@ const OF_START_EXECUTION: [&str; 6] = [
     "StepFunctions.StateMachineDoesNotExistException",
 ];
 
+/// Names of startExecution that pass by themselves: the API's errors and those common to all APIs of AWS
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/CommonErrors.html>).
+const OF_STARTING: [&str; 8] = [
+    "StepFunctions.AWSStepFunctionsException",
+    "StepFunctions.ExecutionLimitExceededException",
+    "StepFunctions.InternalServerException",
+    "StepFunctions.KmsThrottlingException",
+    "StepFunctions.SdkClientException",
+    "StepFunctions.ServiceUnavailableException",
+    "StepFunctions.ThrottlingException",
+    "States.Timeout",
+];
+
 /// A retrier with full jitter, which doubles its waits from a second on.
 fn again(names: &[&str], attempts: u64, longest: u64) -> Value {
     json!({
@@ -159,6 +178,11 @@ fn retriers(task: &Value) -> Vec<Value> {
         Some("arn:aws:states:::states:startExecution") => {
             vec![never(&[&OF_START_EXECUTION, &OF_STEP_FUNCTIONS]), anything_else]
         }
+        // It waits for the execution, whose failure is bare States.TaskFailed
+        // (<https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html>), so what may be tried again
+        // is told by its own name. Those that end with `Exception` are the API's with that word after them; the first,
+        // and the client's, are an assumption by Lambda's.
+        Some("arn:aws:states:::states:startExecution.sync:2") => vec![again(&OF_STARTING, 20, 60)],
         // The bus took some entries and not others (recorded on AWS, 2025-11-06); all are put again, so not often.
         Some("arn:aws:states:::events:putEvents") => vec![
             again(&["EventBridge.FailedEntry"], 6, 60),
@@ -291,6 +315,7 @@ async fn an_error_is_tried_again_as_often_as_it_is_worth() {
             name: "run",
             tasks: &tasks,
             random: Rc::new(RefCell::new(fastrand::Rng::with_seed(1))),
+            now: &jiff::Timestamp::now,
         };
         let ended = execution.run(json!({"detail": {"state": "terminated"}})).await;
         assert_eq!(ended.result, Err(StateError::new(error, "as it was seen")));

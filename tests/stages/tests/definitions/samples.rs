@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 
 use mirrorstep_core::ErrorName;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, ObservedSession, Refusal};
+use mirrorstep_core::moves::{
+    ChangeKind, ChangeRequest, ChangeResult, MovesPlan, MovesRequest, MovesSummary, Next, PacedChange,
+    PlannedMove, Progress,
+};
 use mirrorstep_core::pipeline::{
     Admission, ByReference, Candidacy, Candidate, Choice, ChoiceKind, ConsideredLoad, CountedSensor,
-    CountedSessions, CreatedSession, Decision, Endpoint, ExistingSessions, LeftOut, Loss, MirrorRequest,
-    Outcome, Picked, RejectedBy, Rejection, Released, ReleasedInstance, ResolvedInstance, Source,
-    TaggedSession, TargetKind,
+    CountedSessions, CreatedSession, Decision, EndedSession, Endpoint, ExistingSessions, LeftOut, Loss,
+    MirrorRequest, ModifiedSession, MoveRequest, MovedBack, Outcome, Picked, RejectedBy, Rejection, Released,
+    ReleasedInstance, ResolvedInstance, SessionChange, Source, TaggedSession, TargetKind, UnmirrorRequest,
 };
 use mirrorstep_core::reconcile::{Reconciled, Running, Step, Summary};
+use mirrorstep_core::unmirror::{LeftSession, UnmirrorAllRequest, UnmirrorPlan, UnmirrorSummary};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,6 +50,18 @@ sample!(MirrorRequest {
     instance_id: id("i-00000000000000001"),
     instance_name: Some("web".to_owned()),
     choices: vec![Choice::sample()],
+    // `mirror-instance` starts what is not mirrored yet.
+    change: None,
+});
+sample!(SessionChange {
+    leaves: Some(id(TARGETS[0])),
+    even_out: true,
+    reason: "a drain".to_owned(),
+    unfinished: true,
+});
+sample!(MoveRequest {
+    interface_id: id("eni-00000000000000001"),
+    change: SessionChange::sample(),
 });
 sample!(Choice {
     choice: ChoiceKind::FixedTarget,
@@ -138,6 +155,7 @@ sample!(Assignment {
     session_id: Some(id("tms-00000000000000001")),
     attached_at: Some(id("2026-01-01T00:00:00Z")),
     released_because: Some("its session was gone".to_owned()),
+    kept_off: true,
     refusal: Some(Refusal {
         error: ErrorName::SessionRefused,
         because: "EC2 refuses it".to_owned(),
@@ -151,6 +169,8 @@ sample!(Picked {
     request: MirrorRequest::sample(),
     decision: Decision::Reserved,
     assignment: Assignment::sample(),
+    before: Some(Box::new(Assignment::sample())),
+    reason: Some("no other sensor can receive it".to_owned()),
     wait_seconds: 60,
     trusted_until: Some(id("2026-01-01T00:05:00Z")),
     loads: vec![ConsideredLoad {
@@ -184,6 +204,113 @@ sample!(Released {
     released: true,
     reason: "given back".to_owned(),
 });
+sample!(ModifiedSession {
+    interface_id: id("eni-00000000000000001"),
+    session_id: id("tms-00000000000000001"),
+    target_id: id(TARGETS[1]),
+});
+sample!(MovedBack {
+    interface_id: id("eni-00000000000000001"),
+    target_id: id(TARGETS[0]),
+    moved_back: true,
+    reason: "refused".to_owned(),
+});
+sample!(UnmirrorRequest {
+    interface_id: id("eni-00000000000000001"),
+    reason: "retired".to_owned(),
+    adopted: true,
+    keep_off: true,
+});
+sample!(EndedSession {
+    interface_id: id("eni-00000000000000001"),
+    outcome: Outcome::Unmirrored,
+    ended: vec![ExistingSessions::sample().sessions.remove(0)],
+    left: vec![ExistingSessions::sample().sessions.remove(0)],
+    reason: "retired".to_owned(),
+});
+sample!(ChangeResult {
+    interface_id: id("eni-00000000000000001"),
+    outcome: Some(Outcome::Moved),
+    error: Some("SessionRefused".to_owned()),
+    reason: Some("as EC2 said".to_owned()),
+});
+sample!(Progress {
+    plans: 1,
+    moved: 2,
+    refused: BTreeMap::from([(id("eni-00000000000000001"), "as EC2 said".to_owned())]),
+    waited: 1,
+    next_at: Some(id("2026-01-01T00:00:00Z")),
+});
+sample!(MovesRequest {
+    target_id: Some(id(TARGETS[0])),
+    cancel: true,
+    dry_run: true,
+    reason: "retired".to_owned(),
+    results: vec![ChangeResult::sample()],
+    progress: Progress::sample(),
+});
+sample!(MovesPlan {
+    next: Next::Start,
+    changes: vec![PacedChange {
+        at: id("2026-01-01T00:00:00Z"),
+        change: ChangeKind::Move,
+        request: MoveRequest::sample(),
+    }],
+    wait_seconds: 10,
+    progress: Progress::sample(),
+    summary: MovesSummary {
+        target_id: Some(id(TARGETS[0])),
+        outcome: "drained".to_owned(),
+        moved: 1,
+        planned: vec![PlannedMove {
+            interface_id: id("eni-00000000000000001"),
+            from: id(TARGETS[0]),
+            to: id(TARGETS[1]),
+        }],
+        planned_count: 1,
+        stuck: BTreeMap::from([(id("eni-00000000000000001"), "as EC2 said".to_owned())]),
+        stuck_count: 1,
+        reserved: 1,
+        external: 1,
+        sensors: BTreeMap::from([(id(TARGETS[0]), 1)]),
+        unreadable: Vec::new(),
+    },
+});
+sample!(UnmirrorAllRequest {
+    all: true,
+    instance_ids: vec![id("i-00000000000000001")],
+    interface_ids: vec![id("eni-00000000000000001")],
+    tag: Some("team=blue".to_owned()),
+    adopted: true,
+    keep_off: true,
+    dry_run: true,
+    reason: "retired".to_owned(),
+    results: vec![ChangeResult::sample()],
+    progress: Progress::sample(),
+});
+sample!(UnmirrorPlan {
+    next: Next::Start,
+    changes: vec![PacedChange {
+        at: id("2026-01-01T00:00:00Z"),
+        change: ChangeKind::Unmirror,
+        request: UnmirrorRequest::sample(),
+    }],
+    progress: Progress::sample(),
+    summary: UnmirrorSummary {
+        outcome: "unmirrored".to_owned(),
+        unmirrored: 1,
+        planned: vec![id("eni-00000000000000001")],
+        planned_count: 1,
+        stuck: BTreeMap::from([(id("eni-00000000000000001"), "as EC2 said".to_owned())]),
+        stuck_count: 1,
+        left: vec![LeftSession {
+            session_id: id("tms-00000000000000001"),
+            interface_id: id("eni-00000000000000001"),
+            target_id: id(TARGETS[0]),
+        }],
+        left_count: 1,
+    },
+});
 sample!(ReleasedInstance {
     instance_id: id("i-00000000000000001"),
     released: vec![id("eni-00000000000000001")],
@@ -200,6 +327,11 @@ sample!(Reconciled {
         interface_ids: vec![id("eni-00000000000000001")],
     }]],
     wait_seconds: 60,
+    changes: vec![PacedChange {
+        at: id("2026-01-01T00:00:00Z"),
+        change: ChangeKind::Unmirror,
+        request: ChangeRequest::Unmirror(UnmirrorRequest::sample()),
+    }],
 });
 
 /// What each function answers, by its name.
@@ -224,5 +356,11 @@ pub(crate) fn all() -> BTreeMap<&'static str, Value> {
         ("ReleaseSession", json::<Released>()),
         ("ReleaseInstance", json::<ReleasedInstance>()),
         ("Reconcile", json::<Reconciled>()),
+        ("FindSession", json::<ExistingSessions>()),
+        ("ModifySession", json::<ModifiedSession>()),
+        ("MoveBack", json::<MovedBack>()),
+        ("EndSession", json::<EndedSession>()),
+        ("PlanMoves", json::<MovesPlan>()),
+        ("PlanUnmirror", json::<UnmirrorPlan>()),
     ])
 }

@@ -51,7 +51,7 @@ pub(super) async fn failed(
     terminal: &Terminal,
 ) -> Result<Vec<Replay>, Error> {
     let wanted = Wanted {
-        machines: &Machine::ALL,
+        machines: &Machine::REPLAYED,
         failed: true,
         since: before(Timestamp::now(), since),
         instance: None,

@@ -1,22 +1,21 @@
-//! The account's side: the interfaces that are to be mirrored, EC2's limits, permissions, and what nothing reports.
+//! The account's side: the interfaces that are to be mirrored, EC2's limits, sessions that nobody looks after, and what
+//! nothing reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{self as sdk, Instance, Reservation};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_sdk_ec2::types::{Instance, Reservation};
 use mirrorstep_core::InterfaceId;
 use mirrorstep_core::config::{Consent, Targets};
 use mirrorstep_core::network::{Tag, TrafficMirrorSession};
+use mirrorstep_core::reconcile::Session;
 use mirrorstep_ec2::PAGE;
 use mirrorstep_reachability::{consent_verdict, type_verdict};
-use terminal::for_shell;
 
 use super::Running;
 use super::sensors::{Sensor, only};
 use super::{Examination, tag_option};
 use crate::account::aws::Service;
-use crate::error::{Error, Failure};
+use crate::error::Error;
 
 /// The sessions of an account in a Region, which AWS does not raise (VPC Traffic Mirroring guide, "Traffic Mirroring
 /// quotas").
@@ -184,131 +183,21 @@ impl Examination {
         }
     }
 
-    /// What the caller may do, by calls that do nothing (EC2 API reference, `DryRun`).
-    pub(super) async fn permissions(
-        &mut self,
-        sensors: &[Sensor],
-        running: Option<&[Running]>,
-        sessions: Option<&[TrafficMirrorSession]>,
-    ) -> Result<(), Error> {
-        let ours: BTreeSet<&str> = sensors.iter().map(Sensor::id).collect();
-        let target = ours.first().copied();
-        let interface = running
-            .and_then(<[_]>::first)
-            .map(|running| running.interface.as_str());
-        match (interface, target, &self.settings.filter) {
-            (Some(interface), Some(target), Some(filter)) => {
-                let call = self
-                    .account
-                    .ec2_client
-                    .create_traffic_mirror_session()
-                    .network_interface_id(interface)
-                    .traffic_mirror_target_id(target)
-                    .traffic_mirror_filter_id(filter.as_str())
-                    .session_number(1)
-                    .dry_run(true);
-                match call.send().await {
-                    Ok(made) => self.made(interface, target, made.traffic_mirror_session()),
-                    Err(error) => self.may("CreateTrafficMirrorSession", &error)?,
-                }
-            }
-            _ => self.untold(
-                "CreateTrafficMirrorSession",
-                "there is no interface, target and filter to try it with",
-            ),
+    /// The sessions that mirrorstep made, where there is no stack of this name that looks after them.
+    pub(super) fn left_behind(&mut self, stack: &str, sessions: Option<&[TrafficMirrorSession]>) {
+        const FIX: &str = "deploy the stack again and run `mirrorstep unmirror --all`; or delete them: aws ec2 \
+                           describe-traffic-mirror-sessions --query \
+                           \"TrafficMirrorSessions[?Tags[?Key=='mirrorstep:managed']].TrafficMirrorSessionId\" --output text \
+                           | xargs -n 1 aws ec2 delete-traffic-mirror-session --traffic-mirror-session-id";
+        let shown = sessions.unwrap_or_default().iter().filter_map(Session::of);
+        let ours = shown.filter(|session| session.is_managed).count();
+        if ours > 0 {
+            let words = format!(
+                "{ours} carry the tag of those that mirrorstep makes, and nothing looks after them: there is no stack \
+                 {stack}. They mirror, and cost by the hour"
+            );
+            self.problem("sessions", "sessions", words, FIX);
         }
-        // One of ours, if there is one: a policy may tell sessions apart.
-        let sessions = sessions.unwrap_or_default();
-        let session = sessions
-            .iter()
-            .find(|session| ours.contains(session.traffic_mirror_target_id.as_str()))
-            .or_else(|| sessions.first());
-        if let Some(session) = session {
-            let call = self
-                .account
-                .ec2_client
-                .modify_traffic_mirror_session()
-                .traffic_mirror_session_id(&session.traffic_mirror_session_id)
-                // Where it goes already: an EC2 that ignores `DryRun` changes nothing.
-                .traffic_mirror_target_id(&session.traffic_mirror_target_id)
-                .dry_run(true);
-            match call.send().await {
-                Ok(_) => self.untold(
-                    "ModifyTrafficMirrorSession",
-                    "EC2 has not taken the dry run for one; it has changed nothing",
-                ),
-                Err(error) => self.may("ModifyTrafficMirrorSession", &error)?,
-            }
-        } else {
-            self.untold("ModifyTrafficMirrorSession", "there is no session to try it with");
-        }
-        Ok(())
-    }
-
-    /// EC2 has answered the dry run of a create with success, as some stand-ins for it do: the session is there.
-    fn made(&mut self, interface: &str, target: &str, session: Option<&sdk::TrafficMirrorSession>) {
-        const CHECK: &str = "permissions";
-        const ACTION: &str = "CreateTrafficMirrorSession";
-        let place = self.account.place();
-        let (session, fix) = match session.and_then(|session| session.traffic_mirror_session_id()) {
-            Some(id) => (
-                format!("session {id}"),
-                format!(
-                    "aws ec2 delete-traffic-mirror-session --traffic-mirror-session-id {}",
-                    for_shell(id)
-                ),
-            ),
-            None => (
-                "a session".to_owned(),
-                format!(
-                    "find it, and delete it, in place of SESSION: aws ec2 describe-traffic-mirror-sessions --filters \
-                     Name=network-interface-id,Values={interface}, then aws ec2 delete-traffic-mirror-session \
-                     --traffic-mirror-session-id SESSION"
-                ),
-            ),
-        };
-        let words = format!(
-            "EC2 in {place} has not taken the dry run for one: it has made {session} from {interface} to {target}"
-        );
-        self.problem(CHECK, ACTION, words, fix);
-    }
-
-    fn may<E>(&mut self, action: &'static str, error: &SdkError<E, HttpResponse>) -> Result<(), Error>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        const CHECK: &str = "permissions";
-        if error.code() == Some("DryRunOperation") {
-            let words = "these credentials may make it; the functions have roles of their own";
-            self.ok(CHECK, action, words);
-            return Ok(());
-        }
-        match self.account.refused(&Service::EC2, action, error) {
-            Error::Refused {
-                failure: Failure::NotAllowed,
-                cause,
-                next,
-                ..
-            } => {
-                let words = format!(
-                    "these credentials may not make it; the functions have roles of their own, so only commands that \
-                     make it are affected: {cause}"
-                );
-                self.problem(CHECK, action, words, next);
-            }
-            Error::Refused {
-                failure: Failure::Other,
-                cause,
-                ..
-            } => self.untold(action, &cause),
-            other => return Err(other),
-        }
-        Ok(())
-    }
-
-    fn untold(&mut self, action: &'static str, why: &str) {
-        let words = format!("whether these credentials may make it cannot be told: {why}");
-        self.note("permissions", action, words);
     }
 
     /// What no event tells of: the rules of the template (`infra/template.yaml`) start on a change of an instance's

@@ -1,11 +1,15 @@
 //! What a state decided, in words from its output.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use mirrorstep_core::assignment::ObservedSession;
+use mirrorstep_core::moves::{ChangeResult, MovesPlan};
 use mirrorstep_core::pipeline::{
-    Candidacy, CountedSessions, CreatedSession, Decision, ExistingSessions, LeftOut, Picked, Rejection,
-    Released, ReleasedInstance, ResolvedInstance, TaggedSession,
+    Candidacy, CountedSessions, CreatedSession, Decision, EndedSession, ExistingSessions, FoundSession,
+    LeftOut, ModifiedSession, MovedBack, Picked, Rejection, Released, ReleasedInstance, ResolvedInstance,
+    TaggedSession,
 };
+use mirrorstep_core::unmirror::UnmirrorPlan;
 use mirrorstep_core::{InterfaceId, TargetId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,7 +49,28 @@ impl Decisions {
             "MirrorInterfaces" => Some(started(output)),
             "ReleaseInstance" => read(output).map(|answer| released_instance(&answer)),
             "Reconcile" => Some(reconciled(output)),
-            "AlreadyMirrored" | "NotMirrorable" | "OptedOut" | "Gone" => outcome(output),
+            "FindSession" => {
+                // It begins afresh from here.
+                *self = Self::default();
+                read(output).map(|answer| found(&answer))
+            }
+            "ModifySession" => read(output).map(|answer: ModifiedSession| {
+                vec![format!(
+                    "session {} is on {} now",
+                    answer.session_id, answer.target_id
+                )]
+            }),
+            "MoveBack" => read(output).map(|answer| moved_back(&answer)),
+            "EndSession" => read(output).map(|answer| ended(&answer)),
+            "PlanMoves" => {
+                read(output).map(|answer: MovesPlan| planned(answer.changes.len(), "session", "moved"))
+            }
+            "PlanUnmirror" => read(output)
+                .map(|answer: UnmirrorPlan| planned(answer.changes.len(), "interface", "unmirrored")),
+            "MoveSessions" | "EndSessions" | "ChangeSessions" => read(&output["results"]).map(changed),
+            "AlreadyMirrored" | "NotMirrorable" | "OptedOut" | "Gone" | "Stays" | "Unmirrored"
+            | "NotOurs" | "Drained" | "NotDrained" | "Cancelled" | "Planned" | "Rebalanced"
+            | "NotRebalanced" | "NotUnmirrored" => outcome(output),
             _ => None,
         };
         told.unwrap_or_default()
@@ -93,6 +118,15 @@ impl Decisions {
             Decision::Reserved => told.push(format!(
                 "picked: {}, generation {}, session number {}",
                 assignment.target_id, assignment.generation, assignment.session_number
+            )),
+            Decision::Moved => told.push(format!(
+                "to be moved to {}, settings filter {}",
+                assignment.target_id, assignment.filter_id
+            )),
+            Decision::Stays => told.push(format!(
+                "stays on {}: {}",
+                assignment.target_id,
+                answer.reason.as_deref().unwrap_or_default()
             )),
             Decision::Unseen => told.push(format!(
                 "the ledger has a session{} to {}, and EC2 does not show it: made a moment ago, or deleted by hand; \
@@ -188,6 +222,76 @@ fn existing(answer: &ExistingSessions) -> Vec<String> {
             session.session_id, session.target_id, session.session_number
         )
     }));
+    told
+}
+
+fn found(answer: &FoundSession) -> Vec<String> {
+    match answer {
+        FoundSession::Decided(decided) => vec![format!("nothing is to be changed: {}", decided.reason)],
+        FoundSession::ToBeChanged(found) => {
+            let change = found.request.change.as_ref();
+            let mut told = existing(found);
+            if let Some(leaves) = change.and_then(|change| change.leaves.as_ref()) {
+                told.push(format!("its session is to leave {leaves}"));
+            }
+            if change.is_some_and(|change| change.unfinished) {
+                told.push(
+                    "EC2 shows it on another sensor than the ledger: an earlier move is finished".to_owned(),
+                );
+            }
+            told
+        }
+    }
+}
+
+fn moved_back(answer: &MovedBack) -> Vec<String> {
+    let did = if answer.moved_back {
+        format!("the move is taken back, to {}", answer.target_id)
+    } else {
+        "nothing is taken back".to_owned()
+    };
+    vec![format!("{did}: {}", answer.reason)]
+}
+
+fn ended(answer: &EndedSession) -> Vec<String> {
+    let of = |sessions: &[ObservedSession], what: &str| {
+        let told =
+            |session: &ObservedSession| format!("{what}: {} to {}", session.session_id, session.target_id);
+        sessions.iter().map(told).collect::<Vec<_>>()
+    };
+    let mut told = of(&answer.ended, "ended");
+    told.extend(of(&answer.left, "left alone, made by others"));
+    told
+}
+
+fn planned(count: usize, what: &str, done: &str) -> Vec<String> {
+    vec![match count {
+        0 => "nothing more is to be started".to_owned(),
+        1 => format!("1 {what} is to be {done}"),
+        count => format!("{count} {what}s are to be {done}"),
+    }]
+}
+
+/// What became of each change, counted where it went well, and told where it did not.
+fn changed(results: Vec<ChangeResult>) -> Vec<String> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut failed = Vec::new();
+    for result in results {
+        match (result.outcome, result.error) {
+            (Some(outcome), _) => *counts.entry(format!("{outcome:?}")).or_default() += 1,
+            (None, Some(error)) => failed.push(format!(
+                "{}: {error}: {}",
+                result.interface_id,
+                result.reason.unwrap_or_default()
+            )),
+            (None, None) => *counts.entry("started before".to_owned()).or_default() += 1,
+        }
+    }
+    let counts = counts
+        .iter()
+        .map(|(outcome, count)| format!("{count} {}", outcome.to_lowercase()));
+    let mut told = vec![counts.collect::<Vec<_>>().join(", ")];
+    told.extend(failed);
     told
 }
 

@@ -77,7 +77,9 @@ impl Listed {
     /// interface, a person may have chosen any name.
     pub fn interface_id(&self) -> Option<&str> {
         match self.machine {
-            Machine::MirrorInterface => interface_of(&self.name),
+            Machine::MirrorInterface | Machine::MoveInterface | Machine::UnmirrorInterface => {
+                interface_of(&self.name)
+            }
             _ => None,
         }
     }

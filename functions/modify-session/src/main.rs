@@ -1,0 +1,16 @@
+//! The Lambda function `modify-session`.
+
+use mirrorstep_ec2::Ec2;
+use mirrorstep_ledger::Ledger;
+use modify_session::ModifySession;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), mirrorstep_handler::Error> {
+    mirrorstep_handler::serve(|aws, environment| {
+        Ok(ModifySession {
+            ec2: Ec2::from_config(aws),
+            ledger: Ledger::from_config(aws, environment)?,
+        })
+    })
+    .await
+}
