@@ -4,7 +4,7 @@ use std::error::Error;
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use mirrorstep_core::assignment::{Assignment, Trouble};
+use mirrorstep_core::assignment::Assignment;
 use mirrorstep_core::error::{ServiceFailure, classify};
 use mirrorstep_core::{ErrorName, SessionId, StageError};
 
@@ -117,17 +117,6 @@ pub struct Refusal {
     pub error: StageError,
 }
 
-/// Why EC2 did not move a session to another target.
-#[derive(Debug, Clone)]
-pub enum MoveRefusal {
-    /// It is the target's own trouble: EC2's words.
-    Sensor(Trouble, String),
-    /// There is no such session any more.
-    Gone,
-    /// Anything else.
-    Other(DescribeError),
-}
-
 /// What EC2's answer is about. `Err` where it has not decided.
 fn class<E>(action: Action, error: &SdkError<E, HttpResponse>) -> Result<Option<Class>, DescribeError>
 where
@@ -139,21 +128,6 @@ where
         ServiceFailure::Throttled | ServiceFailure::Unavailable => {
             Err(describe_error(action.as_str(), error))
         }
-    }
-}
-
-pub(crate) fn of_move<E>(error: &SdkError<E, HttpResponse>) -> MoveRefusal
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let other = || MoveRefusal::Other(describe_error(Action::Modify.as_str(), error));
-    match class(Action::Modify, error) {
-        Ok(Some(Class::Full)) => MoveRefusal::Sensor(Trouble::Full, words(error)),
-        Ok(Some(Class::SensorDown)) => MoveRefusal::Sensor(Trouble::Down, words(error)),
-        // A session goes with its interface
-        // (<https://docs.aws.amazon.com/vpc/latest/mirroring/traffic-mirroring-considerations.html>, "General").
-        Ok(Some(Class::SessionGone | Class::InterfaceGone)) => MoveRefusal::Gone,
-        Ok(_) | Err(_) => other(),
     }
 }
 

@@ -29,7 +29,7 @@ use mirrorstep_core::network::{
 use mirrorstep_core::{InstanceId, InterfaceId};
 
 pub use collect::Wanted;
-pub use failure::{ChangeRefusal, DescribeError, MoveRefusal, Refusal, describe_error};
+pub use failure::{ChangeRefusal, DescribeError, Refusal, describe_error};
 pub use sessions::Tags;
 
 /// The values that EC2 takes in one filter

@@ -9,7 +9,7 @@ use mirrorstep_core::network::TrafficMirrorSession;
 use mirrorstep_core::reconcile::MANAGED_TAG;
 use mirrorstep_core::{InterfaceId, SessionId, StageError, TargetId};
 
-use crate::{ChangeRefusal, DescribeError, Ec2, MoveRefusal, convert, describe, failure, filter, filters};
+use crate::{ChangeRefusal, DescribeError, Ec2, convert, describe, failure, filter, filters};
 
 /// Tags, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -193,18 +193,6 @@ impl Ec2 {
             .await
             .map(|_| ())
             .map_err(|error| failure::of_modify(&error, assignment))
-    }
-
-    /// Lets a session send its packets to another target (`ModifyTrafficMirrorSession`). Made again it changes nothing.
-    pub async fn move_session(&self, session: &SessionId, target: &TargetId) -> Result<(), MoveRefusal> {
-        self.0
-            .modify_traffic_mirror_session()
-            .traffic_mirror_session_id(session.as_str())
-            .traffic_mirror_target_id(target.as_str())
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| failure::of_move(&error))
     }
 
     /// Sets tags on a session (`CreateTags`), over those of the same keys.
