@@ -202,6 +202,9 @@ pub struct Progress {
     pub moved: u64,
     /// The interfaces that did not move though they were to, each with why. They are not tried again.
     pub refused: BTreeMap<InterfaceId, String>,
+    /// The interfaces that had a session again after theirs was ended: they get a second try, and no third.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub again: BTreeSet<InterfaceId>,
     /// How many plans in a row have found nothing to do but wait.
     pub waited: u32,
     /// When EC2 has room for the next change.

@@ -47,13 +47,13 @@ impl Stage for PlanUnmirror {
         let request = invocation.input;
         let mut progress = request.progress.clone();
         progress.plans += 1;
-        note(&mut progress, &request.results);
         let selected = self.selected(&request).await?;
         let is_selected =
             |interface: &InterfaceId| selected.as_ref().is_none_or(|ids| ids.contains(interface));
         let mut found = self.find(&request).await?;
         found.to_end.retain(|interface| is_selected(interface));
         found.left.retain(|session| is_selected(&session.interface_id));
+        note(&mut progress, &request.results, &found.to_end);
         let is_stuck = |interface: &InterfaceId| progress.refused.contains_key(interface);
         let (stuck, to_end): (Vec<_>, Vec<_>) = found.to_end.into_iter().partition(is_stuck);
         let mut summary = UnmirrorSummary {
@@ -71,10 +71,8 @@ impl Stage for PlanUnmirror {
             summary.planned = to_end.into_iter().take(PAGE).collect();
             return Ok(end(summary, progress));
         }
-        let is_any_ended = request
-            .results
-            .iter()
-            .any(|result| result.outcome == Some(Outcome::Unmirrored));
+        let is_any_ended =
+            progress.moved > request.progress.moved || progress.again.len() > request.progress.again.len();
         // Where no more refusals can be remembered, the same would be tried for ever.
         let is_hopeless = !request.results.is_empty() && !is_any_ended && progress.refused.len() >= NAMED;
         if to_end.is_empty() || is_hopeless {
@@ -116,11 +114,29 @@ fn end(summary: UnmirrorSummary, progress: Progress) -> UnmirrorPlan {
 }
 
 /// Counts what was ended, and remembers what was not though it was planned. What is gone by itself is neither.
-fn note(progress: &mut Progress, results: &[ChangeResult]) {
+///
+/// What was ended and is to end still has another session by now, or EC2 shows late that it has none: then the next
+/// execution finds nothing to end. Where that too has ended a session, something makes them as fast as this ends them.
+fn note(progress: &mut Progress, results: &[ChangeResult], to_end: &BTreeSet<InterfaceId>) {
     for result in results {
+        let interface = &result.interface_id;
         match result.outcome {
-            Some(Outcome::Unmirrored) => progress.moved += 1,
-            Some(Outcome::Gone) => {}
+            Some(Outcome::Unmirrored) if !to_end.contains(interface) => {
+                progress.again.remove(interface);
+                progress.moved += 1;
+            }
+            Some(Outcome::Unmirrored) if progress.again.contains(interface) => {
+                let refusal = ChangeResult {
+                    reason: Some(
+                        "its session was ended twice, and it has one again: find out what makes it"
+                            .to_owned(),
+                    ),
+                    ..result.clone()
+                };
+                note_refusal(progress, &refusal, NAMED);
+            }
+            Some(Outcome::Unmirrored) => _ = progress.again.insert(interface.clone()),
+            Some(Outcome::Gone) => progress.moved += u64::from(progress.again.remove(interface)),
             _ => note_refusal(progress, result, NAMED),
         }
     }

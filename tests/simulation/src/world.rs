@@ -698,10 +698,13 @@ impl World {
                 Some(interface) => ("unmirror-interface", json!({"interfaceId": interface})),
                 None => return,
             },
-            _ => (
-                "unmirror-all",
-                json!({"interfaceIds": self.some_interfaces(6), "keepOff": self.below(2) == 0}),
-            ),
+            _ => match self.some_interfaces(6) {
+                none if none.is_empty() => return,
+                some => (
+                    "unmirror-all",
+                    json!({"interfaceIds": some, "keepOff": self.below(2) == 0}),
+                ),
+            },
         };
         self.journal
             .step(&format!("world: operator starts {machine} {input}"));

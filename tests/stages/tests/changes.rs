@@ -797,6 +797,48 @@ async fn what_ec2_refuses_to_end_is_named_with_the_reason_and_the_others_are_end
     ledger_agrees(&pipeline);
 }
 
+/// Another tool covers the interface as fast as its session is ended: that is a person's to settle.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_made_again_as_fast_as_it_is_ended_is_named_and_given_up() {
+    let (scene, pipeline) = mirrored(3).await;
+    let ended = std::sync::Arc::new(tokio::sync::Notify::new());
+    let heard = ended.clone();
+    pipeline.aws.ec2.on_call(move |call| {
+        if call.action == "DeleteTrafficMirrorSession" {
+            heard.notify_one();
+        }
+        None
+    });
+    let (ec2, target) = (pipeline.aws.ec2_client(), scene.targets[0].clone());
+    let again = async {
+        loop {
+            ended.notified().await;
+            // Refused while the session that is to end has its number.
+            let _ = ec2
+                .create_traffic_mirror_session()
+                .network_interface_id(interface_id(2))
+                .traffic_mirror_target_id(target.as_str())
+                .traffic_mirror_filter_id(FILTER)
+                .session_number(1)
+                .send()
+                .await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::select! {
+        told = unmirror_all(&pipeline, "fight", json!({"all": true, "adopted": true})) => told,
+        () = again => unreachable!(),
+    };
+    assert_eq!(
+        (&told["outcome"], &told["unmirrored"], &told["stuckCount"]),
+        (&json!("notUnmirrored"), &json!(2), &json!(1)),
+        "{told}"
+    );
+    let why = told["stuck"][interface_id(2)].as_str().unwrap();
+    assert!(why.contains("find out what makes it"), "{why}");
+    assert_eq!(sessions(&pipeline).len(), 1);
+}
+
 /// Throttled as EC2 documents it, a hundred sessions leave a sensor in little more than EC2 takes for so many changes: 50 at
 /// once, then 5 a second.
 #[tokio::test(start_paused = true)]
