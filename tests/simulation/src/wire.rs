@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use ec2_sim::{Ec2Sim, Fault, FaultRule};
-use mirrorstep_core::assignment::{AssignmentState, SensorLoad};
+use mirrorstep_core::assignment::{Assignment, AssignmentState, SensorLoad};
 use serde::Deserialize;
 use serde_json::Value;
 use stage_tests::dynamo::plain;
@@ -242,8 +242,41 @@ impl Net {
             _ => format!("ledger: {} counters written", committed.loads.len()),
         };
         self.0.journal.step(&what);
-        let view = invocation.map(Invocation::view);
-        self.book().committed(committed, view.as_deref())
+        let Some(invocation) = invocation else {
+            return self.book().committed(committed, None);
+        };
+        // Only a pick has candidates.
+        let is_pick = !invocation.view().candidates.is_empty();
+        if let Some(assignment) = committed.assignment.as_ref().filter(|_| is_pick) {
+            self.i6_session_is_gone(assignment)?;
+        }
+        self.book().committed(committed, Some(&invocation.view()))
+    }
+
+    /// A pick gives a place back, as that of a session that is gone, only when EC2 truly has no such session: later,
+    /// `reconcile` would bring both together again, and nothing would be seen.
+    fn i6_session_is_gone(&self, assignment: &Assignment) -> Result<(), Violation> {
+        let session = match (&assignment.state, &assignment.session_id) {
+            (AssignmentState::Released, Some(session)) => session.as_str(),
+            _ => return Ok(()),
+        };
+        let snapshot = self.0.ec2.snapshot_of(&["TrafficMirrorSessions"]);
+        let sessions = snapshot["TrafficMirrorSessions"].as_array();
+        if sessions
+            .into_iter()
+            .flatten()
+            .any(|stands| stands["TrafficMirrorSessionId"] == session)
+        {
+            return Err(Violation::new(
+                "I6",
+                format!(
+                    "a place of {} as long as {session} stands",
+                    assignment.interface_id
+                ),
+                format!("{} has given it back", assignment.execution_arn),
+            ));
+        }
+        Ok(())
     }
 
     /// A sensor's item was written without an assignment: its load by others, or that it is draining.
