@@ -1,7 +1,7 @@
 //! What each function answers, with every member that it may leave out: written as the types are, so that a new member
 //! is missed by the compiler.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorstep_core::ErrorName;
 use mirrorstep_core::assignment::{Assignment, AssignmentState, ObservedSession, Refusal};
@@ -238,6 +238,7 @@ sample!(Progress {
     plans: 1,
     moved: 2,
     refused: BTreeMap::from([(id("eni-00000000000000001"), "as EC2 said".to_owned())]),
+    again: BTreeSet::from([id("eni-00000000000000002")]),
     waited: 1,
     next_at: Some(id("2026-01-01T00:00:00Z")),
 });
