@@ -242,15 +242,13 @@ impl Net {
             _ => format!("ledger: {} counters written", committed.loads.len()),
         };
         self.0.journal.step(&what);
-        let Some(invocation) = invocation else {
-            return self.book().committed(committed, None);
-        };
+        let view = invocation.map(Invocation::view);
         // Only a pick has candidates.
-        let is_pick = !invocation.view().candidates.is_empty();
+        let is_pick = view.as_ref().is_some_and(|view| !view.candidates.is_empty());
         if let Some(assignment) = committed.assignment.as_ref().filter(|_| is_pick) {
             self.i6_session_is_gone(assignment)?;
         }
-        self.book().committed(committed, Some(&invocation.view()))
+        self.book().committed(committed, view.as_deref())
     }
 
     /// A pick gives a place back, as that of a session that is gone, only when EC2 truly has no such session: later,
